@@ -146,7 +146,7 @@ func TestWriteReplaces(t *testing.T) {
 		t.Error("the body stream of before was not closed")
 	}
 	got := rendered(t, &resp)
-	want := "HTTP/1.1 401 Unauthorized\nContent-Type: application/problem+json\nContent-Length: 169\nRetry-After: 1\n" +
+	want := "HTTP/1.1 401 Unauthorized\nContent-Type: application/problem+json\nContent-Length: 170\nRetry-After: 1\n" +
 		"Www-Authenticate: Bearer error=\"invalid_token\"\nAllow: GET\n\n" +
 		`{"type":"https://suuupra.dev/faults/token_revoked","title":"Token revoked","status":401,"code":"token_revoked","error":"Token revoked","retryAfter":1,"correlationId":"r"}`
 	if diff := cmp.Diff(want, got); diff != "" {
