@@ -1,0 +1,2 @@
+// Package meter has a comment.
+package meter

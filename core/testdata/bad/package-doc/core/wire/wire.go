@@ -1,0 +1,1 @@
+package wire // want package-doc "has no package comment"

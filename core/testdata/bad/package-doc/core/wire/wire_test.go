@@ -1,0 +1,2 @@
+// Package wire's test does not count.
+package wire

@@ -1,0 +1,4 @@
+// Package gatewaytest serves tests.
+package gatewaytest
+
+import _ "testing"

@@ -1,0 +1,3 @@
+package gateway
+
+func check(g *gateway) { g.snap.Load() }

@@ -1,0 +1,3 @@
+package gateway_test
+
+import _ "github.com/suuupra/gateway/core/testenv"
