@@ -1,0 +1,55 @@
+# Everything a developer does. `make` alone lists it.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load pgo audit clean
+
+export GOFLAGS := -mod=readonly
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+COVERAGE := 90
+FUZZTIME ?= 20s
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/gateway and bin/upstream (the demo services)
+	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+run: build ## the demo, until Ctrl-C; GATEWAY_PORT, ADMIN_PORT, UPSTREAM_PORT_BASE move its ports
+	@.ci/need curl:curl
+	@exec .ci/demo
+
+test: lint test-race test-plain coverage ## what the CI runs: checks, the race pass, the plain pass with its coverage gate
+
+lint: ## gofmt, vet, staticcheck
+	@.ci/need gcc:gcc git:git
+	@unformatted=$$(gofmt -l .); \
+	if [[ -n $$unformatted ]]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+test-race: ## pass 1: behaviour, with the race detector
+	CGO_ENABLED=1 go test -race ./...
+
+test-plain: ## pass 2: allocations and timing too, writes coverage.out
+	go test -coverpkg=./core/...,./plugins/... -coverprofile=coverage.out ./...
+
+coverage: ## what pass 2 covered, and the packages that need tests most
+	@awk -v least=$(COVERAGE) -f .ci/coverage.awk coverage.out
+
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+audit: build ## go mod verify, the licences, bin/sbom.json
+	@.ci/audit
+
+clean: ## removes what the targets above made
+	rm -rf bin coverage.out
