@@ -1,0 +1,336 @@
+package setting
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// shownText bounds the bytes of a value that a message quotes.
+const shownText = 80
+
+// notString finds plain scalars that YAML readers take for something else than a
+// string: numbers, booleans and null.
+var notString = regexp.MustCompile(`^(?:[-+]?(?:\d[\d_]*)(?:\.\d*)?(?:[eE][-+]?\d+)?|[-+]?\.\d+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)|0x[\da-fA-F_]+|0o?[0-7_]+|0b[01_]+|true|false|True|False|TRUE|FALSE|off)$`)
+
+// describe says what n is, as messages do; it never shows what is to be masked.
+func describe(n *Node) string {
+	switch {
+	case n.Kind != Scalar:
+		return n.Kind.String()
+	case n.Expanded:
+		return "what " + n.variables + " stands for"
+	default:
+		return strconv.Quote(cut(n.Text))
+	}
+}
+
+// cut shortens a text that a message quotes.
+func cut(s string) string {
+	if len(s) <= shownText {
+		return s
+	}
+	end := shownText
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
+
+// scalar reads n into a value that is written as one scalar.
+func (d *decoder) scalar(n *Node, v reflect.Value, f *field) {
+	switch {
+	case v.Type() == typeSecret:
+		d.secret(n, v)
+	case n.Kind == Null:
+		d.refuse(n, "want "+wanted(v.Type(), f)+", got nothing: leave the key out or give it a value", "")
+	case n.Kind != Scalar:
+		d.refuse(n, "want "+wanted(v.Type(), f)+", got "+describe(n), "")
+	case n.Text == "" && !f.empty:
+		d.refuse(n, "want "+wanted(v.Type(), f)+", got an empty string: leave the key out instead", "")
+	case readsText(v.Type()):
+		d.text(n, v, f)
+	case v.Kind() == reflect.String:
+		d.str(n, v, f)
+	case v.Kind() == reflect.Bool:
+		d.boolean(n, v)
+	default:
+		d.number(n, v, f)
+	}
+}
+
+// wanted names what a field takes.
+func wanted(t reflect.Type, f *field) string {
+	if len(f.enum) > 0 {
+		return OneOf(f.enum)
+	}
+	switch {
+	case t == typeSize && f.unlimited:
+		return wantSize + ", or unlimited"
+	case t == typeSize:
+		return wantSize
+	case t == reflect.TypeFor[Duration]():
+		return wantDuration
+	case t == reflect.TypeFor[Rate]():
+		return wantRate
+	case t == reflect.TypeFor[Share]():
+		return wantShare
+	case t == reflect.TypeFor[CIDR]():
+		return wantCIDR
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.String:
+		return "a string"
+	case t.Kind() == reflect.Float64 || t.Kind() == reflect.Float32:
+		return "a number"
+	case readsText(t):
+		return "a value"
+	default:
+		return "a whole number"
+	}
+}
+
+// refuse reports that n is not what its field takes. A suggestion is kept back
+// where it could tell what must not be shown.
+func (d *decoder) refuse(n *Node, text, suggestion string) {
+	if n.Expanded {
+		suggestion = ""
+	}
+	d.r.AddNode(n, text, suggestion)
+}
+
+// text lets the type read the scalar itself.
+func (d *decoder) text(n *Node, v reflect.Value, f *field) {
+	err := unmarshalText(v, n.Text)
+	if err == nil && v.Type() == typeSize && Size(v.Int()) == Unlimited && !f.unlimited {
+		err = &ValueError{Want: wantSize}
+	}
+	if err != nil {
+		var e *ValueError
+		if !errors.As(err, &e) {
+			e = &ValueError{Want: strings.TrimPrefix(err.Error(), "want ")}
+		}
+		want := e.Want
+		if v.Type() == typeSize && f.unlimited {
+			want += ", or unlimited"
+		}
+		d.refuse(n, "want "+want+", got "+describe(n), e.Suggest)
+		return
+	}
+	if v.Kind() == reflect.String && !d.member(n, v.String(), f) {
+		return
+	}
+	d.inBounds(n, v, f)
+}
+
+func (d *decoder) str(n *Node, v reflect.Value, f *field) {
+	if !n.Quoted && !n.Expanded && notString.MatchString(n.Text) {
+		if len(f.enum) > 0 && !slices.Contains(f.enum, n.Text) {
+			d.refuse(n, "want "+OneOf(f.enum)+", got "+describe(n), Nearest(n.Text, f.enum))
+			return
+		}
+		d.refuse(n, fmt.Sprintf("want %s, got %s without quotes: put it in quotes", wanted(v.Type(), f), n.Text), "")
+		return
+	}
+	if d.member(n, n.Text, f) {
+		v.SetString(n.Text)
+	}
+}
+
+// member says whether text is one of the words that f takes.
+func (d *decoder) member(n *Node, text string, f *field) bool {
+	if len(f.enum) == 0 || slices.Contains(f.enum, text) {
+		return true
+	}
+	d.refuse(n, "want "+OneOf(f.enum)+", got "+describe(n), Nearest(text, f.enum))
+	return false
+}
+
+func (d *decoder) boolean(n *Node, v reflect.Value) {
+	if n.Quoted && !n.Expanded {
+		suggestion := ""
+		if isBool(n.Text) {
+			suggestion = n.Text
+		}
+		d.unquote(n, "true or false", suggestion != "")
+		return
+	}
+	if !isBool(n.Text) {
+		d.refuse(n, "want true or false, got "+describe(n), Nearest(n.Text, []string{"true", "false", "off"}))
+		return
+	}
+	v.SetBool(n.Text == "true" || n.Text == "on")
+}
+
+func isBool(s string) bool { return s == "true" || s == "false" || s == "on" || s == "off" }
+
+// unquote reports a string where a number or boolean belongs.
+func (d *decoder) unquote(n *Node, want string, would bool) {
+	text := "want " + want + ", got the string " + describe(n)
+	if would {
+		text += ": leave out the quotes"
+	}
+	d.refuse(n, text, "")
+}
+
+func (d *decoder) number(n *Node, v reflect.Value, f *field) {
+	want := wanted(v.Type(), f)
+	if f.bounds() != "" && len(f.enum) == 0 {
+		want += " (" + f.bounds() + ")"
+	}
+	valid := isInteger(n.Text)
+	if v.CanFloat() {
+		valid = decimal(strings.TrimPrefix(n.Text, "-"))
+	}
+	if n.Quoted && !n.Expanded {
+		d.unquote(n, want, valid)
+		return
+	}
+	if !valid || !setNumber(v, n.Text) {
+		d.refuse(n, "want "+want+", got "+describe(n), "")
+		return
+	}
+	if d.member(n, n.Text, f) {
+		d.inBounds(n, v, f)
+	}
+}
+
+// isInteger says that s is a decimal number without leading zeros.
+func isInteger(s string) bool {
+	digits := strings.TrimPrefix(s, "-")
+	return isDigits(digits) && (digits[0] != '0' || s == "0")
+}
+
+// setNumber sets v to the number in s, and says whether it fits.
+func setNumber(v reflect.Value, s string) bool {
+	switch {
+	case v.CanInt():
+		i, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || v.OverflowInt(i) {
+			return false
+		}
+		v.SetInt(i)
+	case v.CanUint():
+		u, err := strconv.ParseUint(s, 10, 64)
+		if err != nil || v.OverflowUint(u) {
+			return false
+		}
+		v.SetUint(u)
+	case v.CanFloat():
+		x, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return false
+		}
+		v.SetFloat(x)
+	default:
+		panic(fmt.Sprintf("setting: a %s can't be decoded", v.Type()))
+	}
+	return true
+}
+
+// inBounds checks the min and max of a field.
+func (d *decoder) inBounds(n *Node, v reflect.Value, f *field) {
+	if v.Type() == typeSize && Size(v.Int()) == Unlimited {
+		return
+	}
+	if low, ok := bound(v.Type(), f.min); ok && less(v, low) {
+		d.refuse(n, "want "+f.bounds()+", got "+describe(n), "")
+	} else if high, ok := bound(v.Type(), f.max); ok && less(high, v) {
+		d.refuse(n, "want "+f.bounds()+", got "+describe(n), "")
+	}
+}
+
+// bound reads a min or max tag in the syntax of t.
+func bound(t reflect.Type, text string) (reflect.Value, bool) {
+	if text == "" {
+		return reflect.Value{}, false
+	}
+	v := reflect.New(t).Elem()
+	if readsText(t) {
+		if err := unmarshalText(v, text); err != nil {
+			panic(fmt.Sprintf("setting: bad bound %q: %v", text, err))
+		}
+	} else if !setNumber(v, text) {
+		panic(fmt.Sprintf("setting: bad bound %q", text))
+	}
+	return v, true
+}
+
+// less compares two numbers of one type.
+func less(a, b reflect.Value) bool {
+	switch {
+	case a.CanInt():
+		return a.Int() < b.Int()
+	case a.CanUint():
+		return a.Uint() < b.Uint()
+	case a.CanFloat():
+		return a.Float() < b.Float()
+	default:
+		panic(fmt.Sprintf("setting: a %s has no bounds", a.Type()))
+	}
+}
+
+// secret reads a secret; no message ever quotes it.
+func (d *decoder) secret(n *Node, v reflect.Value) {
+	d.r.markSecret(n)
+	switch {
+	case n.Kind != Scalar:
+		d.r.AddNode(n, "want a string, got "+n.Kind.String(), "")
+	case n.Text == "":
+		d.r.AddNode(n, "want a string, got an empty string: leave the key out instead", "")
+	case !n.Quoted && !n.Expanded && notString.MatchString(n.Text):
+		d.r.AddNode(n, "want a string, got a number or a boolean: put it in quotes", "")
+	default:
+		if err := unmarshalText(v, n.Text); err != nil {
+			d.r.AddNode(n, err.Error(), "")
+		}
+	}
+}
+
+// secretFile reads a secret from the file that its twin names, relative to the
+// file that says so.
+func (d *decoder) secretFile(n *Node, v reflect.Value, f *field) {
+	file := n.Get(f.twin())
+	if other := n.Get(f.name); other != nil && !other.IsOff() {
+		d.r.markSecret(other)
+		d.r.AddNode(file, "want "+f.name+" or "+f.twin()+", got both", "")
+		return
+	}
+	if file.Unset {
+		return
+	}
+	var name string
+	into := reflect.ValueOf(&name).Elem()
+	d.scalar(file, into, &field{})
+	if name == "" {
+		return
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(file.At.Source), name)
+	}
+	text, err := d.r.readFile(name)
+	if err != nil {
+		if d.r.shared().options.Tolerant {
+			return
+		}
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err
+		}
+		d.refuse(file, "want a file that can be read, got "+describe(file)+": "+err.Error(), "")
+		return
+	}
+	value := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if value == "" {
+		d.refuse(file, "want a file that holds the secret, got an empty one", "")
+		return
+	}
+	v.Set(reflect.ValueOf(NewSecret(value)))
+}
