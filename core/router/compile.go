@@ -37,6 +37,7 @@ type builder struct {
 	problems  []Problem
 	named     []string // methods, until interned
 	listeners map[string]uint64
+	roots     map[HostPattern]*branch // without the names of parameters
 	patterns  map[string]parsed[Pattern]
 	hosts     map[string]parsed[HostPattern]
 }
@@ -49,12 +50,9 @@ type parsed[P any] struct {
 
 func newBuilder(routes int) *builder {
 	b := &builder{
-		ix: &index{
-			exact: map[string]*node{}, suffixes: map[string]*suffix{},
-			routes: make([]routeInfo, routes), order: make([]int, routes),
-		},
-		listeners: map[string]uint64{},
-		patterns:  map[string]parsed[Pattern]{}, hosts: map[string]parsed[HostPattern]{},
+		ix:        &index{routes: make([]routeInfo, routes), order: make([]int, routes)},
+		listeners: map[string]uint64{}, roots: map[HostPattern]*branch{},
+		patterns: map[string]parsed[Pattern]{}, hosts: map[string]parsed[HostPattern]{},
 	}
 	b.ix.decoded.New = func() any { return new([]byte) }
 	return b
@@ -106,6 +104,9 @@ func (b *builder) add(entry int, m *Match) {
 	patterns := b.addPaths(entry, m.Paths)
 	info := &b.ix.routes[entry]
 	for _, h := range hosts {
+		key := HostPattern{kind: h.kind, name: h.name}
+		root := orNew(b.roots[key])
+		b.roots[key] = root
 		for _, p := range patterns {
 			r := base
 			r.host, r.pattern, r.names = h, p, p.names
@@ -113,7 +114,7 @@ func (b *builder) add(entry int, m *Match) {
 				r.names = append(slices.Clip(p.names), h.Names()...)
 			}
 			info.rules = append(info.rules, &r)
-			b.ix.group(h).insert(&r)
+			root.insert(&r)
 		}
 	}
 	slices.SortFunc(info.rules, compareRules)
@@ -210,12 +211,12 @@ func (b *builder) addPaths(entry int, texts []string) []Pattern {
 // finish orders everything and looks for ties.
 func (b *builder) finish() []Problem {
 	t := newTies(b)
-	b.ix.groups(func(root *node) {
-		root.finish(0)
-		for _, l := range root.below() {
-			t.search(l)
-		}
-	})
+	for _, root := range b.roots {
+		root.leaves(func(rules []*rule) {
+			slices.SortFunc(rules, compareRules)
+			t.search(rules)
+		})
+	}
 	b.problems = append(b.problems, t.report()...)
 	slices.SortStableFunc(b.problems, func(p, q Problem) int {
 		return cmp.Or(cmp.Compare(p.Entry, q.Entry), cmp.Compare(p.Other, q.Other), strings.Compare(p.Field, q.Field))
@@ -223,6 +224,7 @@ func (b *builder) finish() []Problem {
 	if len(b.problems) > 0 {
 		return b.problems
 	}
+	b.freeze()
 	for i := range b.ix.order {
 		b.ix.order[i] = i
 	}
@@ -230,4 +232,20 @@ func (b *builder) finish() []Problem {
 		return compareRules(b.ix.routes[i].rules[0], b.ix.routes[j].rules[0])
 	})
 	return nil
+}
+
+// freeze makes the tables of hosts with their tries.
+func (b *builder) freeze() {
+	ix := b.ix
+	ix.nodes = make([]node, 1)
+	roots := map[hostKind]map[string]*branch{hostExact: {}, hostLabel: {}, hostMany: {}}
+	for h, root := range b.roots {
+		if h.kind == hostAny {
+			ix.any = ix.freeze(root, "", 0)
+		} else {
+			roots[h.kind][h.name] = root
+		}
+	}
+	ix.exact = ix.addHosts(roots[hostExact])
+	ix.labels, ix.many = ix.addHosts(roots[hostLabel]), ix.addHosts(roots[hostMany])
 }

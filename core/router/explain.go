@@ -22,7 +22,10 @@ func (t *Table[T]) Explain(q *Query) []Step { return t.index.explain(q) }
 
 func (ix *index) explain(q *Query) []Step {
 	var p Params
-	winner, _ := ix.lookup(q, &p)
+	var winner *rule
+	if c, _ := ix.lookup(q, &p); c != nil {
+		winner = c.rule
+	}
 	steps := make([]Step, 0, len(ix.order))
 	for _, entry := range ix.order {
 		info := &ix.routes[entry]

@@ -6,21 +6,23 @@ import (
 	"sync"
 )
 
-// index is the part of a Table that does not depend on its values.
+// index is the part of a Table that does not depend on its values. Once compiled
+// it is never written.
 type index struct {
-	exact     map[string]*node
-	suffixes  map[string]*suffix // by the suffix without its leading dot
-	longest   int                // bytes of the longest suffix
-	any       *node              // routes without hosts; nil: there are none
-	methods   methodTable
-	listeners []string // those that routes name, by bit
-	decoded   sync.Pool
-	order     []int       // entries, in match order
-	routes    []routeInfo // by entry
+	nodes      []node // the first is none
+	slots      []slot
+	texts      []byte // of the nodes
+	candidates []candidate
+	exact      hostTable
+	labels     hostTable // by the suffixes of {name}.suffix
+	many       hostTable // by the suffixes of *.suffix
+	any        uint32    // the root of routes without hosts; 0: there are none
+	methods    methodTable
+	listeners  []string // those that routes name, by bit
+	decoded    sync.Pool
+	order      []int       // entries, in match order
+	routes     []routeInfo // by entry
 }
-
-// suffix holds the routes of the two wildcard patterns that a suffix may have.
-type suffix struct{ label, many *node }
 
 // routeInfo is what Explain says of a route.
 type routeInfo struct {
@@ -31,24 +33,23 @@ type routeInfo struct {
 // walker is one lookup. It lives on the stack of its caller.
 type walker struct {
 	message
-	path      []byte
-	method    methodSet // the bit of the request's method; 0: no route names it
-	instead   methodSet // GET, for a HEAD request
-	listener  uint64
-	best      *rule
-	seen      methodSet // what the routes that fit listener, host and path take
-	only      bool      // collect seen, match nothing
-	count     uint8     // parameters on the way
-	label     span      // what {tenant} of the host stands for
-	bestLabel span
-	spans     [MaxParams]span
-	found     [MaxParams]span // spans of best
+	ix       *index
+	path     []byte
+	method   methodSet // the bit of the request's method; 0: no route names it
+	instead  methodSet // GET, for a HEAD request
+	listener uint64
+	best     *candidate
+	params   *Params   // takes the spans of best; nil: nothing is to match
+	seen     methodSet // what the routes that fit listener, host and path take
+	count    uint8     // parameters on the way
+	label    span      // what {tenant} of the host stands for
+	spans    [MaxParams]span
 }
 
 // start prepares a lookup; ok is false if no path pattern can fit.
 func (ix *index) start(w *walker, q *Query) bool {
 	w.header, w.query, w.decoded = q.Header, q.RawQuery, &ix.decoded
-	w.path = q.Path
+	w.ix, w.path = ix, q.Path
 	w.method = ix.methods.of(q.Method)
 	if w.method == methodHead {
 		w.instead = methodGet
@@ -63,147 +64,160 @@ func (ix *index) start(w *walker, q *Query) bool {
 }
 
 // walk walks the tries of all hosts that fit, in order of precedence.
-func (ix *index) walk(w *walker, host []byte) {
+func (w *walker) walk(host []byte) {
+	ix := w.ix
 	if len(host) > 0 {
-		if n := ix.exact[string(host)]; n != nil {
-			w.visit(n, 0)
-		}
-		if ix.longest > 0 && host[0] != '[' {
-			ix.walkSuffixes(w, host)
+		w.visit(ix.find(&ix.exact, host), 0)
+		if (ix.labels.mask != 0 || ix.many.mask != 0) && host[0] != '[' {
+			w.walkSuffixes(host)
 		}
 	}
-	if ix.any != nil {
-		w.visit(ix.any, 0)
-	}
+	w.visit(ix.any, 0)
 }
 
 // walkSuffixes walks the tries of the wildcard hosts, the longest suffix first.
-func (ix *index) walkSuffixes(w *walker, host []byte) {
-	first := true
-	for at := 0; ; first = false {
-		dot := bytes.IndexByte(host[at:], '.')
-		if dot < 0 {
+func (w *walker) walkSuffixes(host []byte) {
+	ix := w.ix
+	dot := bytes.IndexByte(host, '.')
+	if dot <= 0 {
+		return
+	}
+	w.label = span{0, uint32(dot)}
+	w.visit(ix.find(&ix.labels, host[dot+1:]), 0)
+	if ix.many.mask == 0 {
+		return
+	}
+	for suffix := host[dot+1:]; ; suffix = suffix[dot+1:] {
+		w.visit(ix.find(&ix.many, suffix), 0)
+		if dot = bytes.IndexByte(suffix, '.'); dot < 0 {
 			return
-		}
-		at += dot + 1
-		if at == 1 || len(host)-at > ix.longest {
-			continue
-		}
-		s := ix.suffixes[string(host[at:])]
-		if s == nil {
-			continue
-		}
-		if first && s.label != nil {
-			w.label = span{0, uint32(at - 1)}
-			w.visit(s.label, 0)
-		}
-		if s.many != nil {
-			w.visit(s.many, 0)
 		}
 	}
 }
 
-// visit walks the trie below n for the path from byte pos, which is its end or a
-// slash.
-func (w *walker) visit(n *node, pos int) {
+// visit walks the trie below a node, if there is one, for the path from byte pos,
+// which is its end or a slash. What has no higher priority than what was found is
+// left out: it comes later in the order of precedence.
+func (w *walker) visit(place uint32, pos int) {
+	for place != 0 {
+		n := &w.ix.nodes[place]
+		if w.beaten(n.priority) {
+			return
+		}
+		if pos == len(w.path) {
+			w.try(n.end)
+			w.tryRest(n.rest, pos)
+			return
+		}
+		start := pos + 1
+		end, hash := scanSegment(w.path, start)
+		segment := w.path[start:end]
+		literal := w.ix.child(n.literals, segment, hash)
+		if n.regex|n.param|n.rest.count == 0 {
+			place, pos = literal, end // no other way, so nothing to come back to
+			continue
+		}
+		w.visit(literal, end)
+		if len(segment) > 0 {
+			w.visitParams(n, start, end)
+		}
+		w.tryRest(n.rest, start)
+		return
+	}
+}
+
+// visitParams goes on where a parameter takes the non-empty segment of the path
+// from start to end.
+func (w *walker) visitParams(n *node, start, end int) {
 	if w.beaten(n.priority) {
 		return
 	}
-	if pos == len(w.path) {
-		if n.end != nil {
-			w.try(n.end)
-		}
-		if n.rest != nil {
-			w.push(pos, pos)
-			w.try(n.rest)
-			w.count--
-		}
-		return
+	w.push(start, end)
+	if n.regex != 0 && (n.only == nil || n.only.Match(w.path[start:end])) {
+		w.visit(n.regex, end)
 	}
-	start, end := pos+1, len(w.path)
-	if i := bytes.IndexByte(w.path[start:], '/'); i >= 0 {
-		end = start + i
-	}
-	segment := w.path[start:end]
-	if c := n.literals.get(segment); c != nil {
-		w.visit(c, end)
-	}
-	if len(segment) > 0 {
-		w.push(start, end)
-		if r := n.regex; r != nil && !w.beaten(r.priority) && (n.only == nil || n.only.Match(segment)) {
-			w.visit(r, end)
-		}
-		if n.param != nil {
-			w.visit(n.param, end)
-		}
-		w.count--
-	}
-	if n.rest != nil {
+	w.visit(n.param, end)
+	w.count--
+}
+
+// tryRest tries a leaf whose {x...} takes the path from start.
+func (w *walker) tryRest(l leaf, start int) {
+	if l.count != 0 {
 		w.push(start, len(w.path))
-		w.try(n.rest)
+		w.try(l)
 		w.count--
 	}
 }
 
-// push adds a parameter to those on the way. A pattern has at most MaxParams, and
-// a segment that no pattern takes is the last that is looked at; so that is
-// dropped.
+// push adds a parameter to those on the way. A node that leads to one more
+// parameter is never below MaxParams of them.
 func (w *walker) push(start, end int) {
-	if w.count < MaxParams {
-		w.spans[w.count] = span{uint32(start), uint32(end)}
-	}
+	w.spans[w.count] = span{uint32(start), uint32(end)}
 	w.count++
 }
 
-// beaten says whether what has at most this priority comes too late: what is
-// visited later stands later in the order of precedence, but for its priority.
+// beaten says whether what has at most this priority comes too late.
 func (w *walker) beaten(priority int) bool {
 	return w.best != nil && w.best.priority >= priority
 }
 
 // try looks for the first rule of a leaf that takes the request.
-func (w *walker) try(l *leaf) {
-	if w.beaten(l.priority) {
+func (w *walker) try(l leaf) {
+	if l.count == 0 {
 		return
 	}
-	r := w.first(l, w.method, true)
+	all := w.ix.candidates[l.first : l.first+l.count]
+	c := w.first(all, w.method, true)
 	if w.instead != 0 {
 		// Routes that list HEAD, then those that list GET, then those without methods.
-		if g := w.first(l, w.instead, false); g != nil {
-			if r == nil || g.priority > r.priority || g.priority == r.priority && r.methods == 0 {
-				r = g
+		if g := w.first(all, w.instead, false); g != nil {
+			if c == nil || g.priority > c.priority || g.priority == c.priority && c.methods == 0 {
+				c = g
 			}
 		}
 	}
-	if r == nil || w.beaten(r.priority) {
+	if c == nil {
 		return
 	}
-	w.best, w.found, w.bestLabel = r, w.spans, w.label
+	w.best = c
+	p := w.params
+	p.paths = c.paths
+	copy(p.spans[:c.paths], w.spans[:])
+	p.spans[c.paths] = w.label
 }
 
 // first returns the first rule of a leaf that takes one of methods; unnamed says
 // whether rules without methods count.
-func (w *walker) first(l *leaf, methods methodSet, unnamed bool) *rule {
-	for _, r := range l.rules {
-		if r.listeners != 0 && r.listeners&w.listener == 0 || !w.passes(r.tests) {
+func (w *walker) first(all []candidate, methods methodSet, unnamed bool) *candidate {
+	for i := range all {
+		c := &all[i]
+		if w.beaten(c.priority) {
+			return nil
+		}
+		if c.checks != nil && !w.fits(c.checks) {
 			continue
 		}
-		if r.methods == 0 {
+		if c.methods == 0 {
 			w.seen |= anyMethod
 			if !unnamed {
 				continue
 			}
 		} else {
-			w.seen |= r.methods
-			if r.methods&methods == 0 {
+			w.seen |= c.methods
+			if c.methods&methods == 0 {
 				continue
 			}
 		}
-		if !w.only && w.holds(r.conds) {
-			return r
+		if w.params != nil && (c.checks == nil || w.holds(c.checks.conds)) {
+			return c
 		}
 	}
 	return nil
+}
+
+// fits says whether the listener and the rest of the path fit.
+func (w *walker) fits(c *checks) bool {
+	return (c.listeners == 0 || c.listeners&w.listener != 0) && w.passes(c.tests)
 }
 
 // passes runs the regular expressions that were left to the leaf.
@@ -226,25 +240,19 @@ func (w *walker) holds(conds []condition) bool {
 	return true
 }
 
-// lookup returns the rule that takes the request and fills in its parameters.
-func (ix *index) lookup(q *Query, p *Params) (*rule, Result) {
-	var w walker
+// lookup returns the candidate that takes the request and fills in its parameters.
+func (ix *index) lookup(q *Query, p *Params) (*candidate, Result) {
+	w := walker{params: p}
 	host := trimHost(q.Host)
 	if ix.start(&w, q) {
-		ix.walk(&w, host)
+		w.walk(host)
 	}
-	r := w.best
-	if r == nil {
+	if w.best == nil {
 		p.Reset()
 		return nil, w.refusal()
 	}
-	p.names, p.path, p.host = r.names, q.Path, host
-	p.paths = uint8(len(r.pattern.names))
-	copy(p.spans[:p.paths], w.found[:p.paths])
-	if len(r.names) > int(p.paths) {
-		p.spans[p.paths] = w.bestLabel
-	}
-	return r, Matched
+	p.names, p.path, p.host = w.best.names, q.Path, host
+	return w.best, Matched
 }
 
 // refusal says what it means that no rule was found.
@@ -260,9 +268,9 @@ func (w *walker) refusal() Result {
 
 // allow returns all methods that the routes take that fit listener, host and path.
 func (ix *index) allow(q *Query) methodSet {
-	w := walker{only: true}
+	var w walker
 	if ix.start(&w, q) {
-		ix.walk(&w, trimHost(q.Host))
+		w.walk(trimHost(q.Host))
 	}
 	set := w.seen
 	if set&anyMethod != 0 {
@@ -274,46 +282,7 @@ func (ix *index) allow(q *Query) methodSet {
 	return set | methodOptions
 }
 
-// group returns the root of the trie of a host pattern, made if need be.
-func (ix *index) group(h HostPattern) *node {
-	switch h.kind {
-	case hostAny:
-		ix.any = orNew(ix.any)
-		return ix.any
-	case hostExact:
-		n := orNew(ix.exact[h.name])
-		ix.exact[h.name] = n
-		return n
-	}
-	s := orNew(ix.suffixes[h.name])
-	ix.suffixes[h.name] = s
-	ix.longest = max(ix.longest, len(h.name))
-	if h.kind == hostLabel {
-		s.label = orNew(s.label)
-		return s.label
-	}
-	s.many = orNew(s.many)
-	return s.many
-}
-
-// groups calls f with the root of each trie.
-func (ix *index) groups(f func(*node)) {
-	for _, n := range ix.exact {
-		f(n)
-	}
-	for _, s := range ix.suffixes {
-		for _, n := range []*node{s.label, s.many} {
-			if n != nil {
-				f(n)
-			}
-		}
-	}
-	if ix.any != nil {
-		f(ix.any)
-	}
-}
-
-// names joins the names of listeners that have bits in set.
+// listenerNames joins the names of listeners that have bits in set.
 func (ix *index) listenerNames(set uint64) string {
 	var names []string
 	for i, l := range ix.listeners {

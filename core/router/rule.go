@@ -2,7 +2,6 @@ package router
 
 import (
 	"cmp"
-	"regexp"
 	"strings"
 )
 
@@ -18,13 +17,6 @@ type rule struct {
 	conds     []condition
 	names     []string // of the parameters: the path's, then the host's
 	tests     []regexTest
-}
-
-// regexTest is a regular expression of the path that is left to the leaf, for
-// several routes have different ones in its place.
-type regexTest struct {
-	param int // which parameter of the path
-	re    *regexp.Regexp
 }
 
 // takes says whether the rule takes one of methods, by name or by naming none.
@@ -101,4 +93,18 @@ func (p Pattern) at(i int) segment {
 		return p.segments[i]
 	}
 	return segment{kind: kindEnd}
+}
+
+// parameter returns the segment of the i-th parameter.
+func (p Pattern) parameter(i int) segment {
+	for _, s := range p.segments {
+		if s.name == "" {
+			continue
+		}
+		if i == 0 {
+			return s
+		}
+		i--
+	}
+	return segment{}
 }

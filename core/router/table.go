@@ -82,13 +82,13 @@ func (r Result) String() string {
 // Lookup finds the first route in the order of precedence whose match holds, and
 // fills f in; what f held is forgotten, whatever the result. It allocates nothing.
 func (t *Table[T]) Lookup(q *Query, f *Found[T]) Result {
-	r, result := t.index.lookup(q, &f.Params)
-	if r == nil {
+	c, result := t.index.lookup(q, &f.Params)
+	if c == nil {
 		var none T
 		f.Value, f.Entry = none, -1
 		return result
 	}
-	f.Value, f.Entry = t.values[r.entry], r.entry
+	f.Value, f.Entry = t.values[c.entry], int(c.entry)
 	return Matched
 }
 

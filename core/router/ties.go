@@ -35,13 +35,13 @@ func newTies(b *builder) *ties {
 
 // search looks for ties in one leaf. Its rules are in order of precedence, so
 // that those of equal rank are neighbours.
-func (t *ties) search(l *leaf) {
-	for start := 0; start < len(l.rules); {
+func (t *ties) search(rules []*rule) {
+	for start := 0; start < len(rules); {
 		end := start + 1
-		for end < len(l.rules) && equalRank(l.rules[start], l.rules[end]) {
+		for end < len(rules) && equalRank(rules[start], rules[end]) {
 			end++
 		}
-		t.divide(l.rules[start:end], nil)
+		t.divide(rules[start:end], nil)
 		start = end
 	}
 }
