@@ -136,7 +136,7 @@ func (d *decoder) structure(n *Node, v reflect.Value, p place) {
 	fields := d.fieldsOf(v.Type())
 	if n.Kind != Map {
 		d.fallback(v, &field{})
-		text := "want a map, got " + describe(n)
+		text := "want a map, got " + n.Describe()
 		if n.IsOff() {
 			text += ": it can't be switched off"
 		}
@@ -195,7 +195,7 @@ func (d *decoder) unknown(n *Node, fields []field) {
 		if near == "" {
 			text += "; known here: " + strings.Join(known, ", ")
 		}
-		d.r.add(Problem{At: e.At, Path: e.Value.Path, Text: text, Suggest: near})
+		d.r.add(Problem{At: e.At, Path: e.Path, Text: text, Suggest: near})
 	}
 }
 
@@ -208,7 +208,7 @@ func isKnown(key string, fields []field) bool {
 // named reads a map into a slice of *struct, sorted by name.
 func (d *decoder) named(n *Node, v reflect.Value) {
 	if n.Kind != Map {
-		d.refuse(n, "want a map of names, got "+describe(n), "")
+		d.refuse(n, "want a map of names, got "+n.Describe(), "")
 		return
 	}
 	entries := slices.Clone(n.Entries)
@@ -219,7 +219,7 @@ func (d *decoder) named(n *Node, v reflect.Value) {
 			continue
 		}
 		if !validName(e.Key) {
-			d.r.add(Problem{At: e.At, Path: e.Value.Path, Text: fmt.Sprintf("want a name of at most 64 letters, digits, dots, hyphens and underscores, got %q", cut(e.Key))})
+			d.r.add(Problem{At: e.At, Path: e.Path, Text: fmt.Sprintf("want a name of at most 64 letters, digits, dots, hyphens and underscores, got %q", cut(e.Key))})
 		}
 		into := reflect.New(v.Type().Elem().Elem())
 		d.value(e.Value, into.Elem(), &field{}, place{key: e.Key, at: e.At})
@@ -248,7 +248,7 @@ func (d *decoder) entries(n *Node, v reflect.Value, f *field) {
 		panic(fmt.Sprintf("setting: keys of %s must be strings", v.Type()))
 	}
 	if n.Kind != Map {
-		d.refuse(n, "want a map, got "+describe(n), "")
+		d.refuse(n, "want a map, got "+n.Describe(), "")
 		return
 	}
 	elem := v.Type().Elem()
@@ -276,7 +276,7 @@ func (d *decoder) list(n *Node, v reflect.Value, f *field) {
 		if isScalar(elem) {
 			want = "want a list or a comma-separated string, got "
 		}
-		d.refuse(n, want+describe(n), "")
+		d.refuse(n, want+n.Describe(), "")
 		return
 	}
 	out := reflect.MakeSlice(v.Type(), len(items), len(items))

@@ -56,6 +56,7 @@ type Node struct {
 type Entry struct {
 	Key   string
 	At    Position // of the key
+	Path  string   // of the key, in the file At.Source
 	Value *Node
 }
 
@@ -95,8 +96,9 @@ func (n *Node) KeyAt(key string) Position {
 	return n.At
 }
 
-// add appends an entry; the key must be new.
-func (n *Node) add(e Entry) {
+// Append adds an entry to a map that is being built; its key must be new.
+
+func (n *Node) Append(e Entry) {
 	n.Entries = append(n.Entries, e)
 	if n.index != nil {
 		n.index[e.Key] = len(n.Entries) - 1
@@ -116,15 +118,15 @@ func (n *Node) With(key string, value *Node) *Node {
 		out.At, out.Path = n.At, n.Path
 		for _, e := range n.Entries {
 			if e.Key != key {
-				out.add(e)
+				out.Append(e)
 			} else if value != nil {
 				e.Value = value
-				out.add(e)
+				out.Append(e)
 			}
 		}
 	}
 	if value != nil && out.lookup(key) < 0 {
-		out.add(Entry{Key: key, At: value.At, Value: value})
+		out.Append(Entry{Key: key, At: value.At, Path: value.Path, Value: value})
 	}
 	return out
 }
@@ -204,14 +206,14 @@ func Merge(base, over *Node) *Node {
 	out := &Node{Kind: Map, At: over.At, Path: over.Path}
 	for _, e := range base.Entries {
 		if i := over.lookup(e.Key); i >= 0 {
-			e.At = over.Entries[i].At
+			e.At, e.Path = over.Entries[i].At, over.Entries[i].Path
 			e.Value = Merge(e.Value, over.Entries[i].Value)
 		}
-		out.add(e)
+		out.Append(e)
 	}
 	for _, e := range over.Entries {
 		if base.lookup(e.Key) < 0 {
-			out.add(e)
+			out.Append(e)
 		}
 	}
 	return out

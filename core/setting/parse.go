@@ -178,16 +178,57 @@ func (c *converter) scalar(n ast.ScalarNode, path string) *Node {
 	written, _, _ := strings.Cut(strings.TrimSpace(t.Origin), "\n")
 	out.width = utf8.RuneCountInString(strings.TrimRight(written, " \r"))
 	out.Text = t.Value
-	out.Quoted = t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
+	out.Quoted = isQuoted(t)
 	return out
 }
 
 func (c *converter) sequence(n *ast.SequenceNode, path string) *Node {
 	out := &Node{Kind: List, At: c.at(n), Path: path, Items: make([]*Node, 0, len(n.Values))}
 	for i, value := range n.Values {
-		out.Items = append(out.Items, c.node(value, joinIndex(path, i)))
+		at := joinIndex(path, i)
+		item := c.colonScalar(value, at)
+		if item == nil {
+			item = c.node(value, at)
+		}
+		out.Items = append(out.Items, item)
 	}
 	return out
+}
+
+// colonScalar undoes a mistake of the parser: within braces it takes the item of
+// [content:read] for a map, though a colon separates only with a space behind it
+// (YAML 1.2 §7.3.3). It returns nil for what is a map.
+func (c *converter) colonScalar(n ast.Node, path string) *Node {
+	value, ok := n.(*ast.MappingValueNode)
+	if m, isMap := n.(*ast.MappingNode); isMap && !m.IsFlowStyle && len(m.Values) == 1 {
+		value, ok = m.Values[0], true
+	}
+	if !ok || !touches(value) {
+		return nil
+	}
+	scalar, ok := value.Value.(ast.ScalarNode)
+	key := value.Key.GetToken()
+	if !ok || key == nil || scalar.GetToken() == nil || isQuoted(scalar.GetToken()) {
+		return nil
+	}
+	out := c.scalar(scalar, path)
+	out.At = c.position(key)
+	out.Text = key.Value + ":" + out.Text
+	out.width += utf8.RuneCountInString(key.Value) + 1
+	return out
+}
+
+// touches says that the colon of a plain key is directly followed by its value.
+func touches(n *ast.MappingValueNode) bool {
+	key, colon, value := n.Key.GetToken(), n.Start, n.Value.GetToken()
+	if key == nil || colon == nil || value == nil || isQuoted(key) || n.Value.Type() == ast.NullType {
+		return false
+	}
+	return colon.Position.Line == value.Position.Line && colon.Position.Column+1 == value.Position.Column
+}
+
+func isQuoted(t *token.Token) bool {
+	return t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
 }
 
 // mapping converts a map and lays it over what << merges into it.
@@ -204,12 +245,15 @@ func (c *converter) mapping(n ast.Node, values []*ast.MappingValueNode, path str
 			continue
 		}
 		at := c.at(value.Key)
+		if touches(value) {
+			c.r.add(Problem{At: at, Path: join(path, key), Text: "want a space after the colon, or quotes around all of it"})
+		}
 		child := c.node(value.Value, join(path, key))
 		if i := own.lookup(key); i >= 0 {
 			c.r.add(Problem{At: at, Path: join(path, key), Text: "duplicate key; it stands at " + own.Entries[i].At.String() + " already"})
 			continue
 		}
-		own.add(Entry{Key: key, At: at, Value: child})
+		own.Append(Entry{Key: key, At: at, Path: join(path, key), Value: child})
 	}
 	if merged == nil {
 		return own
@@ -223,11 +267,11 @@ func (c *converter) mapping(n ast.Node, values []*ast.MappingValueNode, path str
 func overlay(base, over *Node) *Node {
 	out := &Node{Kind: Map}
 	for _, e := range over.Entries {
-		out.add(e)
+		out.Append(e)
 	}
 	for _, e := range base.Entries {
 		if out.lookup(e.Key) < 0 {
-			out.add(e)
+			out.Append(e)
 		}
 	}
 	return out

@@ -20,8 +20,9 @@ const shownText = 80
 // string: numbers, booleans and null.
 var notString = regexp.MustCompile(`^(?:[-+]?(?:\d[\d_]*)(?:\.\d*)?(?:[eE][-+]?\d+)?|[-+]?\.\d+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)|0x[\da-fA-F_]+|0o?[0-7_]+|0b[01_]+|true|false|True|False|TRUE|FALSE|off)$`)
 
-// describe says what n is, as messages do; it never shows what is to be masked.
-func describe(n *Node) string {
+// Describe says what n is, as messages do after "got": a list, a map, or its text
+// in quotes; of an expanded scalar, the names of the variables only.
+func (n *Node) Describe() string {
 	switch {
 	case n.Kind != Scalar:
 		return n.Kind.String()
@@ -52,7 +53,7 @@ func (d *decoder) scalar(n *Node, v reflect.Value, f *field) {
 	case n.Kind == Null:
 		d.refuse(n, "want "+wanted(v.Type(), f)+", got nothing: leave the key out or give it a value", "")
 	case n.Kind != Scalar:
-		d.refuse(n, "want "+wanted(v.Type(), f)+", got "+describe(n), "")
+		d.refuse(n, "want "+wanted(v.Type(), f)+", got "+n.Describe(), "")
 	case n.Text == "" && !f.empty:
 		d.refuse(n, "want "+wanted(v.Type(), f)+", got an empty string: leave the key out instead", "")
 	case readsText(v.Type()):
@@ -121,7 +122,7 @@ func (d *decoder) text(n *Node, v reflect.Value, f *field) {
 		if v.Type() == typeSize && f.unlimited {
 			want += ", or unlimited"
 		}
-		d.refuse(n, "want "+want+", got "+describe(n), e.Suggest)
+		d.refuse(n, "want "+want+", got "+n.Describe(), e.Suggest)
 		return
 	}
 	if v.Kind() == reflect.String && !d.member(n, v.String(), f) {
@@ -133,7 +134,7 @@ func (d *decoder) text(n *Node, v reflect.Value, f *field) {
 func (d *decoder) str(n *Node, v reflect.Value, f *field) {
 	if !n.Quoted && !n.Expanded && notString.MatchString(n.Text) {
 		if len(f.enum) > 0 && !slices.Contains(f.enum, n.Text) {
-			d.refuse(n, "want "+OneOf(f.enum)+", got "+describe(n), Nearest(n.Text, f.enum))
+			d.refuse(n, "want "+OneOf(f.enum)+", got "+n.Describe(), Nearest(n.Text, f.enum))
 			return
 		}
 		d.refuse(n, fmt.Sprintf("want %s, got %s without quotes: put it in quotes", wanted(v.Type(), f), n.Text), "")
@@ -149,7 +150,7 @@ func (d *decoder) member(n *Node, text string, f *field) bool {
 	if len(f.enum) == 0 || slices.Contains(f.enum, text) {
 		return true
 	}
-	d.refuse(n, "want "+OneOf(f.enum)+", got "+describe(n), Nearest(text, f.enum))
+	d.refuse(n, "want "+OneOf(f.enum)+", got "+n.Describe(), Nearest(text, f.enum))
 	return false
 }
 
@@ -163,7 +164,7 @@ func (d *decoder) boolean(n *Node, v reflect.Value) {
 		return
 	}
 	if !isBool(n.Text) {
-		d.refuse(n, "want true or false, got "+describe(n), Nearest(n.Text, []string{"true", "false", "off"}))
+		d.refuse(n, "want true or false, got "+n.Describe(), Nearest(n.Text, []string{"true", "false", "off"}))
 		return
 	}
 	v.SetBool(n.Text == "true" || n.Text == "on")
@@ -173,7 +174,7 @@ func isBool(s string) bool { return s == "true" || s == "false" || s == "on" || 
 
 // unquote reports a string where a number or boolean belongs.
 func (d *decoder) unquote(n *Node, want string, would bool) {
-	text := "want " + want + ", got the string " + describe(n)
+	text := "want " + want + ", got the string " + n.Describe()
 	if would {
 		text += ": leave out the quotes"
 	}
@@ -194,7 +195,7 @@ func (d *decoder) number(n *Node, v reflect.Value, f *field) {
 		return
 	}
 	if !valid || !setNumber(v, n.Text) {
-		d.refuse(n, "want "+want+", got "+describe(n), "")
+		d.refuse(n, "want "+want+", got "+n.Describe(), "")
 		return
 	}
 	if d.member(n, n.Text, f) {
@@ -241,9 +242,9 @@ func (d *decoder) inBounds(n *Node, v reflect.Value, f *field) {
 		return
 	}
 	if low, ok := bound(v.Type(), f.min); ok && less(v, low) {
-		d.refuse(n, "want "+f.bounds()+", got "+describe(n), "")
+		d.refuse(n, "want "+f.bounds()+", got "+n.Describe(), "")
 	} else if high, ok := bound(v.Type(), f.max); ok && less(high, v) {
-		d.refuse(n, "want "+f.bounds()+", got "+describe(n), "")
+		d.refuse(n, "want "+f.bounds()+", got "+n.Describe(), "")
 	}
 }
 
@@ -324,7 +325,7 @@ func (d *decoder) secretFile(n *Node, v reflect.Value, f *field) {
 		if errors.As(err, &pathError) {
 			err = pathError.Err
 		}
-		d.refuse(file, "want a file that can be read, got "+describe(file)+": "+err.Error(), "")
+		d.refuse(file, "want a file that can be read, got "+file.Describe()+": "+err.Error(), "")
 		return
 	}
 	value := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")

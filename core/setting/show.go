@@ -20,7 +20,7 @@ type ShowOptions struct {
 // Secrets and expanded scalars read "***". What is not masked can be parsed and
 // decoded again to the same values.
 func Show(n *Node, t reflect.Type, o ShowOptions) string {
-	s := shower{o: o}
+	s := shower{o: o, fields: make(map[reflect.Type][]field)}
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -29,15 +29,19 @@ func Show(n *Node, t reflect.Type, o ShowOptions) string {
 }
 
 type shower struct {
-	o ShowOptions
-	b strings.Builder
+	o      ShowOptions
+	b      strings.Builder
+	fields map[reflect.Type][]field // of the types met, shared with nested showers
 }
+
+// nested returns a shower for what stands below a key.
+func (s *shower) nested() shower { return shower{o: s.o, fields: s.fields} }
 
 // line prints one line; from is what its value came from, nil for a default.
 func (s *shower) line(depth int, text string, from *Node) {
 	s.b.WriteString(strings.Repeat("  ", depth) + text)
 	if s.o.Origin {
-		if from == nil {
+		if from == nil || from.At.IsZero() {
 			s.b.WriteString("  # default")
 		} else {
 			s.b.WriteString("  # " + from.At.Source + ":" + strconv.Itoa(from.At.Line))
@@ -59,9 +63,14 @@ func (s *shower) body(n *Node, t reflect.Type, f *field, depth int) {
 	case t.Kind() == reflect.Map:
 		s.entries(n, t.Elem(), depth)
 	case t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(typeNodeDecoder):
-		for _, f := range fieldsOf(t) {
-			if f.role == roleKey {
-				s.key(n, &f, depth)
+		fields, ok := s.fields[t]
+		if !ok {
+			fields = fieldsOf(t)
+			s.fields[t] = fields
+		}
+		for i := range fields {
+			if fields[i].role == roleKey {
+				s.key(n, &fields[i], depth)
 			}
 		}
 	default:
@@ -75,7 +84,7 @@ func (s *shower) entries(n *Node, elem reflect.Type, depth int) {
 		return
 	}
 	for _, e := range n.Entries {
-		s.value(quoteKey(e.Key), e.Value, elem, &field{}, depth)
+		s.value(Entry{Key: quoteKey(e.Key), Value: e.Value}, elem, &field{}, depth)
 	}
 }
 
@@ -84,7 +93,7 @@ func (s *shower) key(n *Node, f *field, depth int) {
 	child := n.Get(f.name)
 	if f.typ == typeSecret {
 		if file := n.Get(f.twin()); file != nil && !file.IsOff() {
-			s.value(f.twin(), file, reflect.TypeFor[string](), &field{}, depth)
+			s.value(Entry{Key: f.twin(), Value: file}, reflect.TypeFor[string](), &field{}, depth)
 			return
 		}
 	}
@@ -92,7 +101,7 @@ func (s *shower) key(n *Node, f *field, depth int) {
 		s.fallback(f, depth)
 		return
 	}
-	s.value(f.name, child, f.typ, f, depth)
+	s.value(Entry{Key: f.name, Value: child}, f.typ, f, depth)
 }
 
 // offIsValue says that off is a value of the field, not its absence.
@@ -116,7 +125,7 @@ func (s *shower) fallback(f *field, depth int) {
 		}
 		s.line(depth, f.name+": "+text, nil)
 	case f.typ.Kind() == reflect.Struct && !isScalar(f.typ):
-		inner := shower{o: s.o}
+		inner := s.nested()
 		inner.body(nil, f.typ, &field{}, depth+1)
 		if inner.b.Len() > 0 {
 			s.open(depth, f.name)
@@ -125,14 +134,15 @@ func (s *shower) fallback(f *field, depth int) {
 	}
 }
 
-// value prints key with its value n of type t.
-func (s *shower) value(key string, n *Node, t reflect.Type, f *field, depth int) {
+// value prints an entry whose value has type t.
+func (s *shower) value(e Entry, t reflect.Type, f *field, depth int) {
+	key, n := e.Key, e.Value
 	if t.Kind() == reflect.Pointer && t != typeNode {
 		t = t.Elem()
 	}
 	switch {
 	case n.Kind == Map:
-		inner := shower{o: s.o}
+		inner := s.nested()
 		inner.body(n, t, f, depth+1)
 		if inner.b.Len() == 0 {
 			s.line(depth, key+": {}", n)
@@ -157,7 +167,7 @@ func (s *shower) items(n *Node, t reflect.Type, depth int) {
 		elem = t.Elem()
 	}
 	for _, item := range n.Items {
-		inner := shower{o: s.o}
+		inner := s.nested()
 		switch item.Kind {
 		case Map:
 			if e := elem; e.Kind() == reflect.Pointer && e != typeNode {

@@ -1,0 +1,167 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/suuupra/gateway/core/setting"
+)
+
+// derive merges defaults and profiles under services and routes, and what routes
+// take from services and from the whole gateway under theirs. It works on trees,
+// so that every value keeps its place; what has the wrong form is left for the
+// decoder to report.
+func derive(tree *setting.Node, r *setting.Report) *setting.Node {
+	d := deriver{r: r, tree: tree}
+	d.listen()
+	d.services()
+	d.routes()
+	return d.tree
+}
+
+type deriver struct {
+	r    *setting.Report
+	tree *setting.Node
+}
+
+// listen fills in the one public listener.
+func (d *deriver) listen() {
+	if d.tree.Get("listen") != nil {
+		return
+	}
+	address := &setting.Node{Kind: setting.Scalar, Text: ":8080", Quoted: true}
+	public := (&setting.Node{Kind: setting.Map}).With("address", address)
+	d.tree = d.tree.With("listen", (&setting.Node{Kind: setting.Map}).With("public", public))
+}
+
+// each returns the map under key with every map in it replaced by f's result.
+func (d *deriver) each(key string, f func(e setting.Entry) *setting.Node) {
+	all := d.tree.Get(key)
+	if all == nil || all.Kind != setting.Map {
+		return
+	}
+	out := &setting.Node{Kind: setting.Map, At: all.At, Path: all.Path}
+	for _, e := range all.Entries {
+		if e.Value.Kind == setting.Map {
+			e.Value = f(e)
+		}
+		out.Append(e)
+	}
+	d.tree = d.tree.With(key, out)
+}
+
+// mapOf returns n if it is a map, else nil.
+func mapOf(n *setting.Node) *setting.Node {
+	if n == nil || n.Kind != setting.Map {
+		return nil
+	}
+	return n
+}
+
+func (d *deriver) services() {
+	base := mapOf(d.tree.Get("defaults").Get("service"))
+	d.each("services", func(e setting.Entry) *setting.Node { return setting.Merge(base, e.Value) })
+}
+
+func (d *deriver) routes() {
+	base := &setting.Node{Kind: setting.Map}
+	if plugins := mapOf(d.tree.Get("defaults").Get("plugins")); plugins != nil {
+		base = base.With("plugins", plugins)
+	}
+	limits := &setting.Node{Kind: setting.Map}
+	for _, key := range []string{"body", "buffer"} {
+		if n := mapOf(d.tree.Get("limits")).Get(key); n != nil {
+			limits = limits.With(key, n)
+		}
+	}
+	d.each("routes", func(e setting.Entry) *setting.Node {
+		route := d.route(base, e.Value)
+		route = under(route, "limits", limits)
+		if service := d.service(route); service != nil {
+			route = under(route, "timeouts", service.Get("timeouts"))
+			route = under(route, "retry", service.Get("retry"))
+		}
+		return route
+	})
+}
+
+// route merges the defaults, the profiles that a route uses, and the route.
+func (d *deriver) route(base, route *setting.Node) *setting.Node {
+	merged := base
+	profiles := d.tree.Get("profiles")
+	use := route.Get("use")
+	var names setting.StringList
+	if use != nil && !use.IsOff() {
+		// The decoder reports what is wrong with the list itself.
+		setting.Decode(use, &names, &setting.Report{})
+	}
+	for i, name := range names {
+		profile := profiles.Get(name)
+		switch {
+		case name == "":
+		case profile == nil || profile.IsOff():
+			d.r.In(use).AddField(index(use, i), "want the name of a profile, got "+item(use, i).Describe(), setting.Nearest(name, keys(profiles)))
+		case profile.Kind == setting.Map:
+			// A profile of profiles is reported where it stands.
+			merged = setting.Merge(merged, profile.With("use", nil))
+		}
+	}
+	return setting.Merge(merged, route)
+}
+
+// service returns the tree of the service that a route names, an empty one if it
+// can't be found, and nil if the route names none.
+func (d *deriver) service(route *setting.Node) *setting.Node {
+	name := route.Get("service")
+	if name == nil || name.IsOff() {
+		return nil
+	}
+	if service := mapOf(d.tree.Get("services").Get(name.Text)); service != nil && name.Kind == setting.Scalar {
+		return service
+	}
+	return &setting.Node{Kind: setting.Map}
+}
+
+// under lays what a route says of key over what it inherits. A route that
+// switches a whole map off keeps what it inherits, but for retries.
+func under(route *setting.Node, key string, inherited *setting.Node) *setting.Node {
+	own := route.Get(key)
+	if own.IsOff() && key != "retry" {
+		own = nil
+	}
+	merged := setting.Merge(inherited, own)
+	if merged == nil {
+		merged = &setting.Node{Kind: setting.Map}
+	}
+	return route.With(key, merged)
+}
+
+// item returns the i-th value of a list, or the string that all stand in.
+func item(list *setting.Node, i int) *setting.Node {
+	if i < len(list.Items) {
+		return list.Items[i]
+	}
+	return list
+}
+
+// index is the path of the i-th value of a list beneath it.
+func index(list *setting.Node, i int) string {
+	if i < len(list.Items) {
+		return "[" + strconv.Itoa(i) + "]"
+	}
+	return ""
+}
+
+// keys returns the keys of a map that are not switched off.
+func keys(n *setting.Node) []string {
+	if n == nil {
+		return nil
+	}
+	var out []string
+	for _, e := range n.Entries {
+		if !e.Value.IsOff() && !strings.HasPrefix(e.Key, "x-") {
+			out = append(out, e.Key)
+		}
+	}
+	return out
+}
