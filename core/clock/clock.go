@@ -36,7 +36,7 @@ func Real() Clock { return &machine{epoch: time.Now()} }
 type machine struct{ epoch time.Time }
 
 func (m *machine) Now() time.Time { return time.Now() }
-func (m *machine) Mono() int64    { return int64(time.Since(m.epoch)) }
+func (m *machine) Mono() int64    { return int64(time.Since(m.epoch)) + 1 } // never 0, which callers take for "not yet"
 
 func (m *machine) NewTimer(d time.Duration) Timer { return machineTimer{time.NewTimer(d)} }
 

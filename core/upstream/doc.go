@@ -1,0 +1,21 @@
+// Package upstream knows the services behind the gateway: their endpoints, how
+// requests are spread over them, and how often they may be tried again.
+//
+// # What outlives what
+//
+// A [Registry] lives as long as the process. Snapshots take services from it and
+// give them back; a service whose declaration did not change is the same one, with
+// its cursor and its retry budget, and an endpoint keeps its connections and its
+// count of requests as long as any service holds it. The key of an endpoint is all
+// that changes how its connections behave.
+//
+// # Balancing
+//
+// Weighted round robin walks a sequence that is made once: endpoint i stands in it
+// weight(i)/gcd times, spread as evenly as can be (earliest deadline first: its
+// k-th turn is due at (k+½)/weight). One atomic cursor walks it, so that any run of
+// as many picks as the sequence is long is exact, whatever the number of callers.
+// Random picks from the same sequence. Least requests compares two endpoints
+// picked at random (M. Mitzenmacher, "The Power of Two Choices in Randomized Load
+// Balancing", 2001) by requests in flight per weight.
+package upstream

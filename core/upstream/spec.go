@@ -1,0 +1,109 @@
+package upstream
+
+import (
+	"fmt"
+	"time"
+)
+
+// Balance is how requests are spread over the endpoints of a service.
+type Balance uint8
+
+// The balancers.
+const (
+	WeightedRoundRobin Balance = iota
+	LeastRequests
+	Random
+)
+
+// When is a set of reasons to try a request again.
+type When uint8
+
+// The reasons.
+const (
+	OnConnect When = 1 << iota // no connection could be made
+	OnReset                    // the connection broke before the answer's head was whole
+	OnTimeout                  // a timeout fired before the answer's head was whole
+	On502
+	On503
+	On504
+)
+
+// Has says whether all of reasons are in the set.
+func (w When) Has(reasons When) bool { return w&reasons == reasons }
+
+// Status says whether an answer with that status is a reason.
+func (w When) Status(status int) bool {
+	switch status {
+	case 502:
+		return w.Has(On502)
+	case 503:
+		return w.Has(On503)
+	case 504:
+		return w.Has(On504)
+	default:
+		return false
+	}
+}
+
+// Timeouts bounds the waits for a service; 0 is no bound.
+type Timeouts struct {
+	Connect  time.Duration // until a connection stands
+	Response time.Duration // from the request sent to the answer's head, each try
+	Idle     time.Duration // between two bytes of a body
+	Total    time.Duration // to the answer's head, tries and queueing included
+}
+
+// Retry says when a request is tried again.
+type Retry struct {
+	Retries int           // tries beyond the first
+	PerTry  time.Duration // to the answer's head; 0 is no bound
+	When    When
+	Budget  float64 // retries as a share of the requests of the last 10 s
+	Backoff Backoff
+}
+
+// Backoff is the wait before a further try: it doubles from Initial to Maximum.
+type Backoff struct{ Initial, Maximum time.Duration }
+
+// ConnectionSettings bounds the connections to one endpoint.
+type ConnectionSettings struct {
+	Maximum     int // open at once
+	Idle        int // kept while nobody uses them
+	IdleTimeout time.Duration
+	Keepalive   bool // false: one request for each connection
+}
+
+// ServiceSpec declares a service. Two equal specs are one service.
+type ServiceSpec struct {
+	Name        string
+	Endpoints   []EndpointSpec
+	Balance     Balance
+	Timeouts    Timeouts
+	Connections ConnectionSettings
+	Retry       Retry
+}
+
+// EndpointSpec declares one endpoint of a service.
+type EndpointSpec struct {
+	Address    string // host:port
+	HostHeader string // what Host says to it, where the route does not
+	Weight     int    // 1–1000
+}
+
+// largestWeight bounds the weights, so that a sequence stays small.
+const largestWeight = 1000
+
+func (s *ServiceSpec) validate() error {
+	if len(s.Endpoints) == 0 {
+		return fmt.Errorf("it has no endpoint")
+	}
+	for _, e := range s.Endpoints {
+		if e.Weight < 1 || e.Weight > largestWeight {
+			return fmt.Errorf("endpoint %s: weight %d is not 1–%d", e.Address, e.Weight, largestWeight)
+		}
+	}
+	return nil
+}
+
+// identity tells two specs apart: it writes out every value of s.
+func (s *ServiceSpec) identity() string { return fmt.Sprintf("%+v", *s) }
