@@ -1,0 +1,18 @@
+// Package plugins lists the plugins that the gateway is built with.
+package plugins
+
+import (
+	"github.com/suuupra/gateway/core/plugin"
+	"github.com/suuupra/gateway/plugins/accesslog"
+	"github.com/suuupra/gateway/plugins/securityheaders"
+)
+
+// All returns every plugin, in the order of the phases that they work in; where
+// two work in one phase, this is the order in which their hooks run. A new
+// plugin is added here, and nowhere else.
+func All() []plugin.Plugin {
+	return []plugin.Plugin{
+		securityheaders.Plugin, // Response
+		accesslog.Plugin,       // Log
+	}
+}
