@@ -202,45 +202,57 @@ func checkInit(tr *tree) {
 	}
 }
 
-// checkSnapshotLoad keeps one load of the snapshot for each request: two could
-// see two configurations.
+// loader is a function that loads the snapshot in force.
+type loader struct {
+	function string
+	callers  []string // that may call it within core/gateway; nil: the walk itself
+}
+
+// loaders are the functions that may load the snapshot in force: a
+// request that loads twice could see two configurations.
+var loaders = []loader{
+	{"enter", nil},
+	{"Current", []string{"Shutdown", "publish"}}, // and the views of operators
+}
+
+// checkSnapshotLoad keeps one load of the snapshot for each request.
 func checkSnapshotLoad(tr *tree) {
-	var first *ast.FuncDecl
 	for _, f := range tr.files {
 		if f.isTest {
 			continue
 		}
 		for _, d := range f.ast.Decls {
-			fn, ok := d.(*ast.FuncDecl)
-			if !ok {
-				continue
-			}
-			pos := loadsSnapshot(fn)
-			switch {
-			case pos == token.NoPos:
-			case f.dir != "core/gateway":
-				tr.report(pos, "%s loads the snapshot; only core/gateway does: take it from the exchange", fn.Name.Name)
-			case first != nil:
-				tr.report(pos, "%s loads the snapshot, and so does %s; load it once for each request and hand it down", fn.Name.Name, first.Name.Name)
-			default:
-				first = fn
+			if fn, ok := d.(*ast.FuncDecl); ok {
+				tr.checkLoader(f.dir, fn)
 			}
 		}
 	}
 }
 
-// loadsSnapshot returns where fn calls x.snap.Load.
-func loadsSnapshot(fn *ast.FuncDecl) token.Pos {
-	pos := token.NoPos
+func (tr *tree) checkLoader(dir string, fn *ast.FuncDecl) {
 	ast.Inspect(fn, func(n ast.Node) bool {
-		if load, ok := n.(*ast.SelectorExpr); ok && load.Sel.Name == "Load" && pos == token.NoPos {
-			if snap, ok := load.X.(*ast.SelectorExpr); ok && snap.Sel.Name == "snap" {
-				pos = load.Pos()
+		s, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		field, nested := s.X.(*ast.SelectorExpr)
+		for _, l := range loaders {
+			if dir == "core/gateway" && l.callers != nil && s.Sel.Name == l.function && !slices.Contains(l.callers, fn.Name.Name) {
+				tr.report(s.Pos(), "%s calls %s, which is not for requests; take the snapshot that enter loaded", fn.Name.Name, l.function)
 			}
+		}
+		if !nested || s.Sel.Name != "Load" || field.Sel.Name != "snap" {
+			return true
+		}
+		mayLoad := slices.ContainsFunc(loaders, func(l loader) bool { return l.function == fn.Name.Name })
+		switch {
+		case dir != "core/gateway":
+			tr.report(s.Pos(), "%s loads the snapshot; only core/gateway does: take it from the exchange", fn.Name.Name)
+		case !mayLoad:
+			tr.report(s.Pos(), "%s loads the snapshot; only enter does, once for each request: hand it down", fn.Name.Name)
 		}
 		return true
 	})
-	return pos
 }
 
 // checkStatuses keeps every answer of the gateway's own in one shape: the one
