@@ -62,7 +62,7 @@ func parseAddress(s string) (address, bool) {
 	if err != nil || !isPort(port) {
 		return address{}, false
 	}
-	if _, err := netip.ParseAddr(host); err != nil && (strings.Contains(host, ":") || host != "" && !isHostName(host)) {
+	if ip, err := netip.ParseAddr(host); ip.Zone() != "" || err != nil && (strings.Contains(host, ":") || host != "" && !isHostName(host)) {
 		return address{}, false
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
@@ -178,8 +178,8 @@ func (c *checker) admin() {
 	}
 	for i, host := range c.cfg.Admin.Hosts {
 		if _, err := netip.ParseAddr(host); host != "" && err != nil && !isHostName(host) {
-			hosts := c.cfg.tree.Get("admin").Get("hosts")
-			c.r.In(hosts).AddField(index(hosts, i), "want a host name or an IP address without a port, got "+item(hosts, i).Describe(), "")
+			n := c.cfg.tree.Get("admin").Get("hosts").Values()[i]
+			c.r.AddNode(n, "want a host name or an IP address without a port, got "+n.Describe(), "")
 		}
 	}
 }
@@ -200,7 +200,7 @@ func (c *checker) whole() {
 	proxies := c.cfg.tree.Get("trusted_proxies")
 	for i, p := range c.cfg.TrustedProxies {
 		if p.IsValid() && p.Bits() == 0 {
-			c.r.In(proxies).WarnField(index(proxies, i), p.String()+" trusts everybody: any client can then name any address as its own", "")
+			c.r.WarnNode(proxies.Values()[i], p.String()+" trusts everybody: any client can then name any address as its own", "")
 		}
 	}
 }

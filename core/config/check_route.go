@@ -46,8 +46,9 @@ func (c *checker) route(route *Route) {
 		c.retry(route.Node.Get("retry"), &route.Retry.Retry)
 	}
 	for i, name := range route.Trailers {
-		if list := route.Node.Get("trailers"); name != "" && !mayTrail(name) {
-			c.r.In(list).AddField(index(list, i), "want the name of a field that may stand in a trailer, got "+item(list, i).Describe(), "")
+		if name != "" && !mayTrail(name) {
+			n := route.Node.Get("trailers").Values()[i]
+			c.r.AddNode(n, "want the name of a field that may stand in a trailer, got "+n.Describe(), "")
 		}
 	}
 }
@@ -73,11 +74,7 @@ func (c *checker) answer(route *Route) {
 	}
 	c.used["service "+route.Service] = true
 	if !slices.Contains(c.services, route.Service) {
-		near := setting.Nearest(route.Service, c.services)
-		if n.Expanded {
-			near = ""
-		}
-		c.r.AddNode(n, "want the name of a service, got "+n.Describe(), near)
+		c.r.AddNode(n, "want the name of a service, got "+n.Describe(), nearest(n, c.services))
 	}
 }
 
@@ -89,9 +86,9 @@ func (c *checker) match(route *Route) {
 	}
 	listeners := keys(c.cfg.tree.Get("listen"))
 	for i, name := range route.Match.Listeners {
-		list := match.Get("listeners")
 		if name != "" && !slices.Contains(listeners, name) {
-			c.r.In(list).AddField(index(list, i), "want the name of a listener, got "+item(list, i).Describe(), nearest(item(list, i), name, listeners))
+			n := match.Get("listeners").Values()[i]
+			c.r.AddNode(n, "want the name of a listener, got "+n.Describe(), nearest(n, listeners))
 		}
 	}
 	for i, path := range route.Match.AllPaths() {
@@ -104,12 +101,13 @@ func (c *checker) match(route *Route) {
 	}
 }
 
-// nearest is setting.Nearest for a name that may not be shown.
-func nearest(n *setting.Node, name string, known []string) string {
+// nearest returns the known name that n was probably meant to be. It tells
+// nothing of what may not be shown.
+func nearest(n *setting.Node, known []string) string {
 	if n.Expanded {
 		return ""
 	}
-	return setting.Nearest(name, known)
+	return setting.Nearest(n.Text, known)
 }
 
 // pathNode returns where the i-th path of a route was written.
@@ -121,7 +119,7 @@ func (c *checker) pathNode(route *Route, i int) *setting.Node {
 		}
 		i--
 	}
-	return item(match.Get("paths"), i)
+	return match.Get("paths").Values()[i]
 }
 
 // overlaps says that a route's path names a path of the gateway's own: literally,
@@ -202,7 +200,7 @@ func (c *checker) target(route *Route) {
 		}
 	}
 	if host != nil && route.Host != "" && route.Host != "preserve" && !isRedirectHost(route.Host) {
-		c.r.AddNode(host, "want preserve, or a host with or without a port, got "+host.Describe(), nearest(host, route.Host, []string{"preserve"}))
+		c.r.AddNode(host, "want preserve, or a host with or without a port, got "+host.Describe(), nearest(host, []string{"preserve"}))
 	}
 }
 

@@ -30,6 +30,11 @@ func (c *checker) service(s *Service) {
 			continue
 		}
 		a, ok := parseEndpoint(e.URL)
+		if strings.Contains(e.URL, "@") {
+			c.r.Mask(n)
+			c.r.AddNode(n, wantURL+"one with a user or a password", "")
+			continue
+		}
 		if !ok {
 			c.r.AddNode(n, wantURL+n.Describe(), suggestURL(n))
 			continue

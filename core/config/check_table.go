@@ -95,7 +95,7 @@ func (c *checker) matchNode(route *Route, field string) *setting.Node {
 		return c.pathNode(route, atIndex(field))
 	case strings.Contains(field, "["):
 		key, _, _ = strings.Cut(field, "[")
-		return item(match.Get(key), atIndex(field))
+		return match.Get(key).Values()[atIndex(field)]
 	default:
 		if n := match.Get(field); n != nil {
 			return n

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/suuupra/gateway/core/setting"
@@ -100,7 +99,8 @@ func (d *deriver) route(base, route *setting.Node) *setting.Node {
 		switch {
 		case name == "":
 		case profile == nil || profile.IsOff():
-			d.r.In(use).AddField(index(use, i), "want the name of a profile, got "+item(use, i).Describe(), setting.Nearest(name, keys(profiles)))
+			n := use.Values()[i]
+			d.r.AddNode(n, "want the name of a profile, got "+n.Describe(), nearest(n, keys(profiles)))
 		case profile.Kind == setting.Map:
 			// A profile of profiles is reported where it stands.
 			merged = setting.Merge(merged, profile.With("use", nil))
@@ -134,22 +134,6 @@ func under(route *setting.Node, key string, inherited *setting.Node) *setting.No
 		merged = &setting.Node{Kind: setting.Map}
 	}
 	return route.With(key, merged)
-}
-
-// item returns the i-th value of a list, or the string that all stand in.
-func item(list *setting.Node, i int) *setting.Node {
-	if i < len(list.Items) {
-		return list.Items[i]
-	}
-	return list
-}
-
-// index is the path of the i-th value of a list beneath it.
-func index(list *setting.Node, i int) string {
-	if i < len(list.Items) {
-		return "[" + strconv.Itoa(i) + "]"
-	}
-	return ""
 }
 
 // keys returns the keys of a map that are not switched off.

@@ -165,10 +165,7 @@ func (l *loader) includes(root *setting.Node, name string) *setting.Node {
 	}
 	setting.Decode(include, &list, l.r)
 	for i, pattern := range list {
-		item := include
-		if i < len(include.Items) {
-			item = include.Items[i]
-		}
+		item := include.Values()[i]
 		if pattern == "" {
 			continue
 		}

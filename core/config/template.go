@@ -64,7 +64,7 @@ func (c *checker) template(n *setting.Node, known []string) bool {
 		}
 		got := "{" + name + "}"
 		if n.Expanded {
-			got, near = n.Describe(), ""
+			got, near = "in "+n.Describe(), ""
 		}
 		c.r.AddNode(n, "unknown name "+got+"; known here: "+text, near)
 		return false
@@ -140,6 +140,8 @@ func redirectFault(target, filled string) string {
 		return ""
 	case rest[0] == '?' || rest[0] == '#':
 		return tailFault(rest)
+	case rest[0] != '/':
+		return "a URL that has a host and a port alone before its path"
 	}
 	path, _, _ := strings.Cut(rest, "#")
 	path, _, _ = strings.Cut(path, "?")

@@ -21,7 +21,7 @@ type Config struct {
 	OddHeaderNames string         `yaml:"odd_header_names" default:"drop" enum:"drop|refuse|allow" doc:"What happens to header fields whose names hold other characters than letters, digits and hyphens."`
 	Services       []*Service     `yaml:"services,named" doc:"Named groups of endpoints."`
 	Defaults       Defaults       `yaml:"defaults" doc:"What every service and every route starts from."`
-	Profiles       []*Profile     `yaml:"profiles,named" doc:"Named parts of routes, taken by use."`
+	Profiles       []*Profile     `yaml:"profiles,named" sparse:"true" doc:"Named parts of routes, taken by use."`
 	Routes         []*Route       `yaml:"routes,named" doc:"Named routes; their order never matters."`
 	Telemetry      Telemetry      `yaml:"telemetry" doc:"What the gateway tells about itself."`
 
@@ -77,7 +77,7 @@ type Shutdown struct {
 // Limits is what a connection or request may cost.
 type Limits struct {
 	// Connections in all; 0: derive from RLIMIT_NOFILE at start.
-	Connections int `yaml:"connections" default:"0" min:"1" max:"10000000" doc:"Open connections in all; by default derived from the limit of open files."`
+	Connections int `yaml:"connections" min:"1" max:"10000000" doc:"Open connections in all; by default derived from the limit of open files."`
 	// ConnectionsPerIP is per client address; 0: off.
 	ConnectionsPerIP int          `yaml:"connections_per_ip" default:"off" off:"true" min:"1" max:"10000000" doc:"Open connections of one address; off by default."`
 	URI              setting.Size `yaml:"uri" default:"8KiB" min:"64B" max:"1MiB" doc:"Bytes of the request target."`
@@ -154,7 +154,7 @@ type Backoff struct {
 // Defaults is what every service and every route starts from. Load has merged it
 // under each of them already. Plugins also run for requests that match no route.
 type Defaults struct {
-	Service *Service                 `yaml:"service" doc:"Merged under each service, key by key."`
+	Service *Service                 `yaml:"service" sparse:"true" doc:"Merged under each service, key by key."`
 	Plugins map[string]*setting.Node `yaml:"plugins" doc:"Merged under the plugins of each route, key by key."`
 }
 

@@ -72,7 +72,7 @@ func (c *Condition) DecodeSetting(n *setting.Node, r *setting.Report) {
 		c.Kind, c.Value = router.Regex, form.Regex
 	case hasPresent && !form.Present && !n.Get("present").Unset:
 		r.AddNode(n.Get("present"), "want true: there is no condition that a field is absent", "")
-	case !hasPresent:
+	case !hasPresent && len(n.Entries) == 0:
 		r.AddNode(n, "want a string, {regex: …} or {present: true}", "")
 	}
 }

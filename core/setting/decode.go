@@ -55,6 +55,9 @@ func (d *decoder) value(n *Node, v reflect.Value, f *field, p place) {
 	case n.Unset:
 		d.fallback(v, f)
 	case n.IsOff() && d.off(n, v, f):
+	case n.Kind == Scalar && n.Quoted && n.Text == "off" && !n.Expanded && takesOff(v.Type(), f):
+		d.fallback(v, f)
+		d.refuse(n, "want off without quotes, got the string \"off\"", "")
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), f, p)
@@ -109,6 +112,14 @@ func (d *decoder) off(n *Node, v reflect.Value, f *field) bool {
 	return true
 }
 
+// takesOff says that off means something for a field, beside taking its key out.
+func takesOff(t reflect.Type, f *field) bool {
+	if t.Kind() == reflect.Pointer {
+		return true
+	}
+	return f.off || reflect.PointerTo(t).Implements(typeDisabler)
+}
+
 // fallback sets v to the default of its field, and the fields of a struct to theirs.
 func (d *decoder) fallback(v reflect.Value, f *field) {
 	v.SetZero()
@@ -136,6 +147,7 @@ func (d *decoder) structure(n *Node, v reflect.Value, p place) {
 	fields := d.fieldsOf(v.Type())
 	if n.Kind != Map {
 		d.fallback(v, &field{})
+		d.roles(n, v, p)
 		text := "want a map, got " + n.Describe()
 		if n.IsOff() {
 			text += ": it can't be switched off"
@@ -143,8 +155,18 @@ func (d *decoder) structure(n *Node, v reflect.Value, p place) {
 		d.refuse(n, text, "")
 		return
 	}
+	d.roles(n, v, p)
 	for i := range fields {
-		f := &fields[i]
+		if f := &fields[i]; f.role == roleKey {
+			d.key(n, v.FieldByIndex(f.index), f)
+		}
+	}
+	d.unknown(n, fields)
+}
+
+// roles fills in the fields of a struct that hold no key.
+func (d *decoder) roles(n *Node, v reflect.Value, p place) {
+	for _, f := range d.fieldsOf(v.Type()) {
 		into := v.FieldByIndex(f.index)
 		switch f.role {
 		case roleName:
@@ -153,11 +175,8 @@ func (d *decoder) structure(n *Node, v reflect.Value, p place) {
 			into.Set(reflect.ValueOf(p.at))
 		case roleNode:
 			into.Set(reflect.ValueOf(n))
-		default:
-			d.key(n, into, f)
 		}
 	}
-	d.unknown(n, fields)
 }
 
 // key reads the value of one key of n, or takes its default.
@@ -267,55 +286,21 @@ func (d *decoder) entries(n *Node, v reflect.Value, f *field) {
 // list reads a list, or a list of scalars from one comma-separated string.
 func (d *decoder) list(n *Node, v reflect.Value, f *field) {
 	elem := v.Type().Elem()
-	items := n.Items
-	switch {
-	case n.Kind == Scalar && isScalar(elem) && !n.IsOff():
-		items = splitList(n)
-	case n.Kind != List:
+	scalars := isScalar(elem)
+	if n.Kind != List && (!scalars || n.Kind != Scalar || n.IsOff()) {
 		want := "want a list, got "
-		if isScalar(elem) {
+		if scalars {
 			want = "want a list or a comma-separated string, got "
 		}
 		d.refuse(n, want+n.Describe(), "")
 		return
 	}
+	items := n.Values()
 	out := reflect.MakeSlice(v.Type(), len(items), len(items))
 	for i, item := range items {
 		d.value(item, out.Index(i), &field{enum: f.enum, min: f.min, max: f.max, unlimited: f.unlimited}, place{at: item.At})
 	}
 	v.Set(out)
-}
-
-// splitList cuts a scalar at its commas into scalars that know their own columns.
-func splitList(n *Node) []*Node {
-	var out []*Node
-	depth, start := 0, 0
-	cutAt := func(end int) {
-		part := n.Text[start:end]
-		trimmed := strings.TrimSpace(part)
-		item := *n
-		item.Text, item.Path = trimmed, joinIndex(n.Path, len(out))
-		if shift := len(n.Text[:start]) + strings.Index(part, trimmed); item.width > 0 && !n.Expanded && start > 0 {
-			item.At.Column += len([]rune(n.Text[:shift]))
-			if n.Quoted {
-				item.At.Column++
-			}
-		}
-		out = append(out, &item)
-	}
-	for i := range len(n.Text) {
-		switch c := n.Text[i]; {
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			depth--
-		case c == ',' && depth <= 0:
-			cutAt(i)
-			start = i + 1
-		}
-	}
-	cutAt(len(n.Text))
-	return out
 }
 
 // unmarshalText lets a type read its own scalar.

@@ -27,6 +27,8 @@
 //	off:"true"         plain `off` is a value: the zero of the field's type.
 //	unlimited:"true"   a Size also takes the word `unlimited` (Unlimited, -1).
 //	empty:"true"       a string may be empty.
+//	sparse:"true"      what stands here is merged into other values, so Show prints
+//	                   none of its defaults.
 //	doc:"…"            one sentence, for the schema.
 //
 // A type with UnmarshalText reads its own scalar; its error says what it wants

@@ -33,6 +33,7 @@ var (
 	typeSize        = reflect.TypeFor[Size]()
 	typeText        = reflect.TypeFor[encoding.TextUnmarshaler]()
 	typeNodeDecoder = reflect.TypeFor[NodeDecoder]()
+	typeDisabler    = reflect.TypeFor[Disabler]()
 	typeDescribed   = reflect.TypeFor[Described]()
 )
 
@@ -56,6 +57,7 @@ type field struct {
 	off       bool
 	unlimited bool
 	empty     bool
+	sparse    bool
 	fallback  string // the default
 	min, max  string
 	enum      []string
@@ -110,7 +112,7 @@ func newField(t reflect.Type, f reflect.StructField, name string, named bool) fi
 	}
 	out := field{
 		role: role, index: []int{f.Index[0]}, name: name, typ: f.Type, named: named,
-		off: f.Tag.Get("off") == "true", unlimited: f.Tag.Get("unlimited") == "true", empty: f.Tag.Get("empty") == "true",
+		off: f.Tag.Get("off") == "true", unlimited: f.Tag.Get("unlimited") == "true", empty: f.Tag.Get("empty") == "true", sparse: f.Tag.Get("sparse") == "true",
 		fallback: f.Tag.Get("default"), min: f.Tag.Get("min"), max: f.Tag.Get("max"), doc: f.Tag.Get("doc"),
 	}
 	if e := f.Tag.Get("enum"); e != "" {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Kind says what a Node is.
@@ -165,6 +166,52 @@ func (n *Node) step(path string) (next *Node, rest string) {
 		end = len(path)
 	}
 	return n.Get(path[:end]), path[end:]
+}
+
+// Values returns the values of a list, or what a scalar holds between its commas,
+// each a scalar that knows its own column. Commas inside braces or brackets, as in
+// the regular expression of a path, don't separate. Others have none.
+func (n *Node) Values() []*Node {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != Scalar {
+		return n.Items
+	}
+	var out []*Node
+	depth, start := 0, 0
+	for i := range len(n.Text) {
+		switch c := n.Text[i]; {
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		case c == ',' && depth <= 0:
+			out = append(out, n.part(len(out), start, i))
+			start = i + 1
+		}
+	}
+	return append(out, n.part(len(out), start, len(n.Text)))
+}
+
+// part returns the i-th value of a comma-separated scalar, which stands from
+// start to end of its text.
+func (n *Node) part(i, start, end int) *Node {
+	part := *n
+	part.Text = strings.TrimSpace(n.Text[start:end])
+	if start == 0 && end == len(n.Text) {
+		return &part
+	}
+	part.Path = joinIndex(n.Path, i)
+	if n.width > 0 && !n.Expanded {
+		before := start + strings.Index(n.Text[start:end], part.Text)
+		part.At.Column += utf8.RuneCountInString(n.Text[:before])
+		if n.Quoted {
+			part.At.Column++
+		}
+		part.width = utf8.RuneCountInString(part.Text)
+	}
+	return &part
 }
 
 // IsOff says that n is the plain word off or false, which removes a key. In

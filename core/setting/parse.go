@@ -139,7 +139,7 @@ func (c *converter) node(n ast.Node, path string) *Node {
 	if c.depth++; c.depth > maxDepth {
 		c.depth--
 		c.problem(n, path, fmt.Sprintf("want at most %d levels of lists and maps", maxDepth))
-		return &Node{Kind: Null, At: c.at(n), Path: path}
+		return c.unknown(n, path)
 	}
 	defer func() { c.depth-- }()
 	switch n := n.(type) {
@@ -153,19 +153,24 @@ func (c *converter) node(n ast.Node, path string) *Node {
 		return c.anchor(n, path)
 	case *ast.AliasNode:
 		return c.alias(n, path)
+	case *ast.TagNode:
+		c.problem(n, path, "want a plain value, got one with a YAML tag")
+		return c.unknown(n, path)
 	case *ast.NullNode:
 		return &Node{Kind: Null, At: c.at(n), Path: path}
 	case *ast.LiteralNode:
 		return &Node{Kind: Scalar, At: c.at(n), Path: path, Text: n.Value.Value, Quoted: true, width: 1}
 	case ast.ScalarNode:
 		return c.scalar(n, path)
-	case *ast.TagNode:
-		c.problem(n, path, "want a plain value, got one with a YAML tag")
-		return c.node(n.Value, path)
 	default:
 		c.problem(n, path, "want a value, got "+strings.ToLower(n.Type().YAMLName()))
-		return &Node{Kind: Null, At: c.at(n), Path: path}
+		return c.unknown(n, path)
 	}
+}
+
+// unknown stands for a value that was reported, so that nothing else is.
+func (c *converter) unknown(n ast.Node, path string) *Node {
+	return &Node{Kind: Null, At: c.at(n), Path: path, Unset: true}
 }
 
 // scalar converts a plain or quoted scalar.
@@ -287,6 +292,9 @@ func (c *converter) merge(merged, value *Node) *Node {
 		merged = &Node{Kind: Map}
 	}
 	for _, part := range parts {
+		if part.Unset {
+			continue
+		}
 		if part.Kind != Map {
 			c.r.AddNode(part, "want a map to merge, got "+part.Kind.String(), "")
 			continue
@@ -334,14 +342,14 @@ func (c *converter) alias(n *ast.AliasNode, path string) *Node {
 			known = append(known, anchor)
 		}
 		c.r.add(Problem{At: c.at(n), Path: path, Text: fmt.Sprintf("want the name of an anchor that stands before, got %q", cut(name)), Suggest: Nearest(name, known)})
-		return &Node{Kind: Null, At: c.at(n), Path: path}
+		return c.unknown(n, path)
 	}
 	if c.copied += count(target, maxCopied-c.copied+1); c.copied > maxCopied {
 		if !c.refused {
 			c.problem(n, path, fmt.Sprintf("want aliases that stand for at most %d values in all", maxCopied))
 		}
 		c.refused = true
-		return &Node{Kind: Null, At: c.at(n), Path: path}
+		return c.unknown(n, path)
 	}
 	return target
 }

@@ -55,7 +55,11 @@ func (d *decoder) scalar(n *Node, v reflect.Value, f *field) {
 	case n.Kind != Scalar:
 		d.refuse(n, "want "+wanted(v.Type(), f)+", got "+n.Describe(), "")
 	case n.Text == "" && !f.empty:
-		d.refuse(n, "want "+wanted(v.Type(), f)+", got an empty string: leave the key out instead", "")
+		from := ""
+		if n.Expanded {
+			from = " from " + n.variables
+		}
+		d.refuse(n, "want "+wanted(v.Type(), f)+", got an empty string"+from+": leave the key out instead", "")
 	case readsText(v.Type()):
 		d.text(n, v, f)
 	case v.Kind() == reflect.String:
@@ -72,30 +76,47 @@ func wanted(t reflect.Type, f *field) string {
 	if len(f.enum) > 0 {
 		return OneOf(f.enum)
 	}
-	switch {
-	case t == typeSize && f.unlimited:
-		return wantSize + ", or unlimited"
-	case t == typeSize:
-		return wantSize
-	case t == reflect.TypeFor[Duration]():
-		return wantDuration
-	case t == reflect.TypeFor[Rate]():
-		return wantRate
-	case t == reflect.TypeFor[Share]():
-		return wantShare
-	case t == reflect.TypeFor[CIDR]():
-		return wantCIDR
-	case t.Kind() == reflect.Bool:
-		return "true or false"
-	case t.Kind() == reflect.String:
-		return "a string"
-	case t.Kind() == reflect.Float64 || t.Kind() == reflect.Float32:
-		return "a number"
-	case readsText(t):
-		return "a value"
-	default:
-		return "a whole number"
+	return form(t) + f.words()
+}
+
+// words names what a field takes beside its form.
+func (f *field) words() string {
+	out := ""
+	if f.unlimited {
+		out += ", or unlimited"
 	}
+	if f.off {
+		out += ", or off"
+	}
+	return out
+}
+
+// form names what values of t look like.
+func form(t reflect.Type) string {
+	switch t {
+	case typeSize:
+		return wantSize
+	case reflect.TypeFor[Duration]():
+		return wantDuration
+	case reflect.TypeFor[Rate]():
+		return wantRate
+	case reflect.TypeFor[Share]():
+		return wantShare
+	case reflect.TypeFor[CIDR]():
+		return wantCIDR
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Float64, reflect.Float32:
+		return "a number"
+	}
+	if readsText(t) {
+		return "a value"
+	}
+	return "a whole number"
 }
 
 // refuse reports that n is not what its field takes. A suggestion is kept back
@@ -118,11 +139,7 @@ func (d *decoder) text(n *Node, v reflect.Value, f *field) {
 		if !errors.As(err, &e) {
 			e = &ValueError{Want: strings.TrimPrefix(err.Error(), "want ")}
 		}
-		want := e.Want
-		if v.Type() == typeSize && f.unlimited {
-			want += ", or unlimited"
-		}
-		d.refuse(n, "want "+want+", got "+n.Describe(), e.Suggest)
+		d.refuse(n, "want "+e.Want+f.words()+", got "+n.Describe(), e.Suggest)
 		return
 	}
 	if v.Kind() == reflect.String && !d.member(n, v.String(), f) {
@@ -184,7 +201,7 @@ func (d *decoder) unquote(n *Node, want string, would bool) {
 func (d *decoder) number(n *Node, v reflect.Value, f *field) {
 	want := wanted(v.Type(), f)
 	if f.bounds() != "" && len(f.enum) == 0 {
-		want += " (" + f.bounds() + ")"
+		want = form(v.Type()) + " (" + f.bounds() + ")" + f.words()
 	}
 	valid := isInteger(n.Text)
 	if v.CanFloat() {
@@ -242,10 +259,18 @@ func (d *decoder) inBounds(n *Node, v reflect.Value, f *field) {
 		return
 	}
 	if low, ok := bound(v.Type(), f.min); ok && less(v, low) {
-		d.refuse(n, "want "+f.bounds()+", got "+n.Describe(), "")
+		d.refuse(n, "want "+f.rangeText()+", got "+n.Describe(), "")
 	} else if high, ok := bound(v.Type(), f.max); ok && less(high, v) {
-		d.refuse(n, "want "+f.bounds()+", got "+n.Describe(), "")
+		d.refuse(n, "want "+f.rangeText()+", got "+n.Describe(), "")
 	}
+}
+
+// rangeText is bounds as a message says them.
+func (f *field) rangeText() string {
+	if f.min != "" && f.max != "" {
+		return "from " + f.bounds() + f.words()
+	}
+	return f.bounds() + f.words()
 }
 
 // bound reads a min or max tag in the syntax of t.

@@ -21,7 +21,7 @@ type ShowOptions struct {
 // decoded again to the same values.
 func Show(n *Node, t reflect.Type, o ShowOptions) string {
 	s := shower{o: o, fields: make(map[reflect.Type][]field)}
-	if t.Kind() == reflect.Pointer {
+	if t.Kind() == reflect.Pointer && t != typeNode {
 		t = t.Elem()
 	}
 	s.body(n, t, &field{}, 0)
@@ -32,10 +32,13 @@ type shower struct {
 	o      ShowOptions
 	b      strings.Builder
 	fields map[reflect.Type][]field // of the types met, shared with nested showers
+	sparse bool                     // print no defaults
 }
 
 // nested returns a shower for what stands below a key.
-func (s *shower) nested() shower { return shower{o: s.o, fields: s.fields} }
+func (s *shower) nested() shower {
+	return shower{o: s.o, fields: s.fields, sparse: s.sparse}
+}
 
 // line prints one line; from is what its value came from, nil for a default.
 func (s *shower) line(depth int, text string, from *Node) {
@@ -97,7 +100,7 @@ func (s *shower) key(n *Node, f *field, depth int) {
 			return
 		}
 	}
-	if child == nil || child.Removes && !s.offIsValue(f) {
+	if child == nil || child.Removes && !s.offIsValue(f) && (f.fallback != "" || f.typ.Kind() == reflect.Struct) {
 		s.fallback(f, depth)
 		return
 	}
@@ -106,16 +109,13 @@ func (s *shower) key(n *Node, f *field, depth int) {
 
 // offIsValue says that off is a value of the field, not its absence.
 func (s *shower) offIsValue(f *field) bool {
-	t := f.typ
-	if t.Kind() == reflect.Pointer {
-		return true
-	}
-	return f.off || t.Kind() == reflect.Bool || reflect.PointerTo(t).Implements(reflect.TypeFor[Disabler]())
+	return takesOff(f.typ, f) || f.typ.Kind() == reflect.Bool
 }
 
 // fallback prints the default of a field, if it has one.
 func (s *shower) fallback(f *field, depth int) {
 	switch {
+	case s.sparse:
 	case f.fallback != "" && f.typ.Kind() == reflect.Slice:
 		s.line(depth, f.name+": ["+strings.ReplaceAll(f.fallback, ",", ", ")+"]", nil)
 	case f.fallback != "":
@@ -143,6 +143,7 @@ func (s *shower) value(e Entry, t reflect.Type, f *field, depth int) {
 	switch {
 	case n.Kind == Map:
 		inner := s.nested()
+		inner.sparse = inner.sparse || f.sparse
 		inner.body(n, t, f, depth+1)
 		if inner.b.Len() == 0 {
 			s.line(depth, key+": {}", n)
@@ -235,7 +236,7 @@ func quoteText(s string, quoted bool) string {
 	}
 	var b strings.Builder
 	b.WriteByte('"')
-	for _, c := range s {
+	for _, c := range strings.ReplaceAll(s, "${", "$${") {
 		switch {
 		case c == '"' || c == '\\':
 			b.WriteByte('\\')

@@ -16,8 +16,11 @@ func OneOf(words []string) string {
 
 // Nearest returns the known word that got was probably meant to be, or "". It
 // counts letters that are wrong, missing, too many or swapped, and allows one in
-// three.
+// three. Of numbers, none is nearer than another.
 func Nearest(got string, known []string) string {
+	if isDigits(got) {
+		return ""
+	}
 	best, nearest := 0, ""
 	for _, word := range known {
 		d := distance(fold(got), fold(word))

@@ -34,7 +34,7 @@ const wantDuration = "a duration such as 250ms, 30s or 15m"
 // without a unit is refused.
 func (d *Duration) UnmarshalText(text []byte) error {
 	s := string(text)
-	if isDigits(s) {
+	if isDigits(s) && s != "0" {
 		return &ValueError{Want: wantDuration, Suggest: s + "s"}
 	}
 	if days, ok := strings.CutSuffix(s, "d"); ok && isDigits(days) && len(days) < 6 {
@@ -44,7 +44,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 		}
 	}
 	v, err := time.ParseDuration(s)
-	if err != nil || v < 0 || s[0] == '+' || s[0] == '-' {
+	if err != nil || s == "0" || v < 0 || s[0] == '+' || s[0] == '-' {
 		return &ValueError{Want: wantDuration, Suggest: respell(s, func(t string) bool {
 			_, err := time.ParseDuration(t)
 			return err == nil && t[0] != '-' && t[0] != '+'
