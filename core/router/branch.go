@@ -53,15 +53,16 @@ func orNew(b *branch) *branch {
 	return b
 }
 
-// leaves calls f for each list of rules that agree on host and path.
+// leaves calls f for each list of rules that agree on host and path, in an order
+// that depends on nothing but the rules.
 func (b *branch) leaves(f func([]*rule)) {
 	for _, rules := range [][]*rule{b.end, b.rest} {
 		if len(rules) > 0 {
 			f(rules)
 		}
 	}
-	for _, l := range b.literals {
-		l.leaves(f)
+	for _, text := range slices.Sorted(maps.Keys(b.literals)) {
+		b.literals[text].leaves(f)
 	}
 	for _, c := range []*branch{b.regex, b.param} {
 		if c != nil {

@@ -3,6 +3,7 @@ package router
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -211,8 +212,8 @@ func (b *builder) addPaths(entry int, texts []string) []Pattern {
 // finish orders everything and looks for ties.
 func (b *builder) finish() []Problem {
 	t := newTies(b)
-	for _, root := range b.roots {
-		root.leaves(func(rules []*rule) {
+	for _, h := range slices.SortedFunc(maps.Keys(b.roots), compareHosts) {
+		b.roots[h].leaves(func(rules []*rule) {
 			slices.SortFunc(rules, compareRules)
 			t.search(rules)
 		})
@@ -221,6 +222,9 @@ func (b *builder) finish() []Problem {
 	slices.SortStableFunc(b.problems, func(p, q Problem) int {
 		return cmp.Or(cmp.Compare(p.Entry, q.Entry), cmp.Compare(p.Other, q.Other), strings.Compare(p.Field, q.Field))
 	})
+	if t.full() {
+		b.report(len(b.ix.routes)-1, "", "%d pairs of routes can't be told apart, and perhaps more", maxTies)
+	}
 	if len(b.problems) > 0 {
 		return b.problems
 	}

@@ -136,7 +136,8 @@ func (h HostPattern) String() string {
 	}
 }
 
-// matches says whether a host in lower case, without port and final dot, fits.
+// matches says whether a host in lower case, without port and final dot, fits. An
+// address in brackets and a host with an empty first label fit no wildcard.
 func (h HostPattern) matches(host []byte) bool {
 	switch h.kind {
 	case hostAny:
@@ -145,7 +146,7 @@ func (h HostPattern) matches(host []byte) bool {
 		return string(host) == h.name
 	}
 	before := len(host) - len(h.name) - 1
-	if before < 1 || host[0] == '[' || host[before] != '.' || string(host[before+1:]) != h.name {
+	if before < 1 || host[0] == '[' || host[0] == '.' || host[before] != '.' || string(host[before+1:]) != h.name {
 		return false
 	}
 	return h.kind == hostMany || bytes.IndexByte(host[:before], '.') < 0

@@ -39,11 +39,12 @@ type walker struct {
 	instead  methodSet // GET, for a HEAD request
 	listener uint64
 	best     *candidate
-	params   *Params   // takes the spans of best; nil: nothing is to match
+	only     bool      // collect seen, match nothing
 	seen     methodSet // what the routes that fit listener, host and path take
 	count    uint8     // parameters on the way
 	label    span      // what {tenant} of the host stands for
 	spans    [MaxParams]span
+	found    [MaxParams + 1]span // of best
 }
 
 // start prepares a lookup; ok is false if no path pattern can fit.
@@ -180,10 +181,8 @@ func (w *walker) try(l leaf) {
 		return
 	}
 	w.best = c
-	p := w.params
-	p.paths = c.paths
-	copy(p.spans[:c.paths], w.spans[:])
-	p.spans[c.paths] = w.label
+	copy(w.found[:c.paths], w.spans[:])
+	w.found[c.paths] = w.label
 }
 
 // first returns the first rule of a leaf that takes one of methods; unnamed says
@@ -208,7 +207,7 @@ func (w *walker) first(all []candidate, methods methodSet, unnamed bool) *candid
 				continue
 			}
 		}
-		if w.params != nil && (c.checks == nil || w.holds(c.checks.conds)) {
+		if !w.only && (c.checks == nil || w.holds(c.checks.conds)) {
 			return c
 		}
 	}
@@ -242,7 +241,7 @@ func (w *walker) holds(conds []condition) bool {
 
 // lookup returns the candidate that takes the request and fills in its parameters.
 func (ix *index) lookup(q *Query, p *Params) (*candidate, Result) {
-	w := walker{params: p}
+	var w walker
 	host := trimHost(q.Host)
 	if ix.start(&w, q) {
 		w.walk(host)
@@ -251,7 +250,8 @@ func (ix *index) lookup(q *Query, p *Params) (*candidate, Result) {
 		p.Reset()
 		return nil, w.refusal()
 	}
-	p.names, p.path, p.host = w.best.names, q.Path, host
+	p.names, p.path, p.host, p.paths = w.best.names, q.Path, host, w.best.paths
+	copy(p.spans[:], w.found[:len(p.names)])
 	return w.best, Matched
 }
 
@@ -268,7 +268,7 @@ func (w *walker) refusal() Result {
 
 // allow returns all methods that the routes take that fit listener, host and path.
 func (ix *index) allow(q *Query) methodSet {
-	var w walker
+	w := walker{only: true}
 	if ix.start(&w, q) {
 		w.walk(trimHost(q.Host))
 	}

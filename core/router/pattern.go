@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -247,9 +248,17 @@ func compileSegment(source string, at int) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-// regexReason drops the library's own preamble.
+// regexReason says what is wrong with a regular expression, without the library's
+// preamble, and with the piece in question unless that is long.
 func regexReason(err error) string {
-	return strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+	var e *syntax.Error
+	if !errors.As(err, &e) {
+		return err.Error()
+	}
+	if len(e.Expr) > 80 {
+		return e.Code.String()
+	}
+	return e.Code.String() + ": `" + e.Expr + "`"
 }
 
 // canonicalLiteral returns what a canonical path has in place of a literal

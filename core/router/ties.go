@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"maps"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func equalRank(a, b *rule) bool {
 	return a.priority == b.priority && (a.methods != 0) == (b.methods != 0) && len(a.conds) == len(b.conds)
 }
 
-// full says that enough ties were found.
+// full says that enough ties were found; which ones does not depend on chance.
 func (t *ties) full() bool { return len(t.found) >= maxTies }
 
 // divide compares all pairs of rules that may tie. Many rules are first divided by
@@ -59,48 +60,84 @@ func (t *ties) full() bool { return len(t.found) >= maxTies }
 // with different values need no comparison. Without it, ten thousand routes that
 // differ in one header would cost fifty million.
 func (t *ties) divide(rules []*rule, used []string) {
-	if t.full() {
-		return
-	}
 	if len(rules) > fewRules {
-		if by, parts := bestDivision(rules, used); parts != nil {
-			used = append(slices.Clip(used), by)
-			for _, part := range parts {
-				t.divide(part, used)
+		if d := bestDivision(rules, used); d != nil {
+			used = append(slices.Clip(used), d.by)
+			for _, v := range slices.Sorted(maps.Keys(d.parts)) {
+				t.divide(d.parts[v], used)
+			}
+			t.divide(d.open, used)
+			for _, a := range d.open {
+				t.compare(a, d.closed)
 			}
 			return
 		}
 	}
 	for i, a := range rules {
-		for _, b := range rules[i+1:] {
-			if !t.apart(a, b) {
-				t.add(a, b)
-			}
-		}
-		if t.full() {
-			return
+		t.compare(a, rules[i+1:])
+	}
+}
+
+// compare notes which of others tie with a rule.
+func (t *ties) compare(a *rule, others []*rule) {
+	if t.full() {
+		return
+	}
+	for _, b := range others {
+		if !t.apart(a, b) {
+			t.add(a, b)
 		}
 	}
 }
 
+// division sorts rules by their values for one thing.
+type division struct {
+	by     string
+	parts  map[string][]*rule // by value; a rule with several stands in several
+	closed []*rule            // those of the parts
+	open   []*rule            // those that fit every value
+}
+
+// pairs estimates how many pairs are left to compare.
+func (d *division) pairs() int {
+	n := len(d.open)*len(d.open) + 2*len(d.open)*len(d.closed)
+	for _, p := range d.parts {
+		n += len(p) * len(p)
+	}
+	return n
+}
+
 // bestDivision returns the division that leaves the fewest pairs, or nil if none
 // leaves less than half of them.
-func bestDivision(rules []*rule, used []string) (by string, best map[string][]*rule) {
+func bestDivision(rules []*rule, used []string) *division {
+	var best *division
 	least := len(rules) * len(rules) / 2
 	for _, key := range divisions(rules) {
 		if slices.Contains(used, key) {
 			continue
 		}
-		parts := division(rules, key)
-		pairs := 0
-		for _, p := range parts {
-			pairs += len(p) * len(p)
-		}
-		if len(parts) > 0 && pairs < least {
-			by, best, least = key, parts, pairs
+		if d := divideBy(rules, key); d.pairs() < least {
+			best, least = d, d.pairs()
 		}
 	}
-	return by, best
+	return best
+}
+
+// divideBy divides rules by key.
+func divideBy(rules []*rule, key string) *division {
+	d := &division{by: key, parts: map[string][]*rule{}}
+	for _, r := range rules {
+		values := r.values(key)
+		if len(values) == 0 {
+			d.open = append(d.open, r)
+			continue
+		}
+		d.closed = append(d.closed, r)
+		for _, v := range values {
+			d.parts[v] = append(d.parts[v], r)
+		}
+	}
+	return d
 }
 
 // divisions lists what rules could be divided by.
@@ -129,29 +166,6 @@ func (c *condition) key() string {
 		return "query " + c.Name
 	}
 	return "header " + c.Name
-}
-
-// division sorts rules by their values for key. A rule that fits every value
-// stands in each part; nil if no rule has a value.
-func division(rules []*rule, key string) map[string][]*rule {
-	parts := map[string][]*rule{}
-	var open []*rule
-	for _, r := range rules {
-		values := r.values(key)
-		if len(values) == 0 {
-			open = append(open, r)
-		}
-		for _, v := range values {
-			parts[v] = append(parts[v], r)
-		}
-	}
-	if len(open)*len(parts) > len(rules)*len(rules)/2 {
-		return nil // more work than it spares
-	}
-	for v := range parts {
-		parts[v] = append(parts[v], open...)
-	}
-	return parts
 }
 
 // values returns the values that key has in requests that the rule takes; none
@@ -249,8 +263,7 @@ func (t *ties) program(source string) *syntax.Prog {
 	}
 	var p *syntax.Prog
 	if re, err := syntax.Parse(source, syntax.Perl); err == nil {
-		p, err = syntax.Compile(re.Simplify())
-		if err != nil {
+		if p, err = syntax.Compile(re.Simplify()); err != nil {
 			p = nil
 		}
 	}
@@ -264,7 +277,7 @@ func (t *ties) add(a, b *rule) {
 		a, b = b, a
 	}
 	key := [2]int{a.entry, b.entry}
-	if t.found[key] == nil {
+	if t.found[key] == nil && !t.full() {
 		t.found[key] = b
 	}
 }
@@ -283,9 +296,6 @@ func (t *ties) report() []Problem {
 				b.name, b.at, a.name, a.at, t.describe(r))
 		}
 		out = append(out, p)
-	}
-	if t.full() {
-		out = append(out, Problem{Entry: len(t.b.ix.routes) - 1, Other: -1, Text: fmt.Sprintf("more than %d routes can't be told apart; only some are shown", maxTies-1)})
 	}
 	return out
 }

@@ -1,0 +1,88 @@
+//go:build !race
+
+package router
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// manyRoutes makes 10,000 routes of a function of their number.
+func manyRoutes(match func(i int) Match) []Entry[int] {
+	entries := make([]Entry[int], 10_000)
+	for i := range entries {
+		entries[i] = Entry[int]{Name: fmt.Sprint(i), At: fmt.Sprintf("gw.yaml:%d:1", i), Match: match(i), Value: i}
+	}
+	return entries
+}
+
+// processorTime returns what this process has used, which other processes of the
+// machine change little.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestCompileTime: 10,000 routes compile in less than a second, however they are
+// told apart; also where they are not.
+func TestCompileTime(t *testing.T) {
+	mixed, _ := mixedRoutes(10_000)
+	for name, tt := range map[string]struct {
+		entries  []Entry[int]
+		problems int
+	}{
+		"mixed": {mixed, 0},
+		"one header": {manyRoutes(func(i int) Match {
+			return Match{Paths: []string{"/a"}, Headers: []Condition{{"X-Team", Exact, fmt.Sprint(i)}}}
+		}), 0},
+		"one query key beside others": {manyRoutes(func(i int) Match {
+			return Match{Paths: []string{"/a"}, Query: []Condition{{"v", Exact, fmt.Sprint(i)}, {fmt.Sprint("k", i), Present, ""}}}
+		}), 0},
+		"listener, method and header": {manyRoutes(func(i int) Match {
+			return Match{
+				Paths: []string{"/a/{rest...}"}, Listeners: []string{fmt.Sprint(i % 50)}, Methods: []string{commonNames[i/50%5]},
+				Headers: []Condition{{"X-Team", Exact, fmt.Sprint(i / 250)}},
+			}
+		}), 0},
+		"some without the header": {manyRoutes(func(i int) Match {
+			if i%100 == 0 {
+				return Match{Paths: []string{"/a"}, Query: []Condition{{"q", Exact, fmt.Sprint(i)}, {"x", Exact, "no"}}}
+			}
+			return Match{Paths: []string{"/a"}, Headers: []Condition{{"X-Team", Exact, fmt.Sprint(i)}}, Query: []Condition{{"x", Exact, "yes"}}}
+		}), 0},
+		"different regexes": {manyRoutes(func(i int) Match {
+			return Match{Paths: []string{fmt.Sprintf("/a/{x:[a-z]+}/%d/{y:[0-9]{%d}}", i/4, i%4+1)}}
+		}), 0},
+		"all equal": {manyRoutes(func(int) Match {
+			return Match{Paths: []string{"/a/{id}"}}
+		}), maxTies + 1},
+		"equal in pairs": {manyRoutes(func(i int) Match {
+			return Match{Paths: []string{"/a/{id}"}, Headers: []Condition{{"X-Team", Exact, fmt.Sprint(i / 2)}}}
+		}), maxTies + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			best := time.Hour
+			for range 3 {
+				start := processorTime(t)
+				_, problems := Compile(tt.entries)
+				best = min(best, processorTime(t)-start)
+				if len(problems) != tt.problems {
+					t.Fatalf("%d problems, the first is %v", len(problems), problems[:min(1, len(problems))])
+				}
+				if best < time.Second/2 {
+					break
+				}
+			}
+			t.Logf("%v", best)
+			if best > time.Second {
+				t.Errorf("10,000 routes take %v", best)
+			}
+		})
+	}
+}
