@@ -98,7 +98,6 @@ func (n *Node) KeyAt(key string) Position {
 }
 
 // Append adds an entry to a map that is being built; its key must be new.
-
 func (n *Node) Append(e Entry) {
 	n.Entries = append(n.Entries, e)
 	if n.index != nil {

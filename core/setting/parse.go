@@ -17,8 +17,10 @@ const MaxSource = 16 << 20
 
 // What a document may hold, so that one of a few bytes can't take all memory.
 const (
-	maxDepth  = 64        // levels of lists and maps
-	maxCopied = 1_000_000 // values that aliases and merges stand for
+	maxDepth   = 64        // levels of lists and maps
+	maxCopied  = 1_000_000 // values that aliases and merges stand for
+	maxOpen    = 1000      // brackets that are not closed
+	maxMarkers = 1000      // of block lists and anchors in one line
 )
 
 // Parse turns the one YAML document in text into a tree, and reports what is
@@ -36,6 +38,10 @@ func Parse(source string, text []byte, r *Report) *Node {
 	if at := invalidUTF8(text); at >= 0 {
 		line := 1 + strings.Count(string(text[:at]), "\n")
 		r.Add(Position{source, line, 1}, "", "want UTF-8, got other bytes in this line", "")
+		return nil
+	}
+	if line := tooDeep(text); line > 0 {
+		r.Add(Position{source, line, 1}, "", fmt.Sprintf("want at most %d levels of lists and maps", maxDepth), "")
 		return nil
 	}
 	file, err := parseBytes(text)
@@ -57,6 +63,32 @@ func invalidUTF8(text []byte) int {
 		i += n
 	}
 	return -1
+}
+
+// tooDeep returns the line where text opens far more than any configuration
+// does, or 0. The parser's time and stack grow with the depth, and it has no
+// bound of its own. Brackets in strings and comments count too, which is why the
+// bounds are so wide.
+func tooDeep(text []byte) int {
+	line, open, markers := 1, 0, 0
+	for i, c := range text {
+		switch c {
+		case '\n':
+			line, markers = line+1, 0
+		case '[', '{':
+			open++
+		case ']', '}':
+			open = max(0, open-1)
+		case '-', '?', '&', '!':
+			if i+1 < len(text) && (i == 0 || text[i-1] == ' ' || text[i-1] == '\n') {
+				markers++
+			}
+		}
+		if open > maxOpen || markers > maxMarkers {
+			return line
+		}
+	}
+	return 0
 }
 
 // parseBytes calls the parser, whose panics on malformed input are errors to us.

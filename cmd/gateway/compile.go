@@ -1,0 +1,43 @@
+package main
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/suuupra/gateway/core/admin"
+	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/plugin"
+	"github.com/suuupra/gateway/core/snapshot"
+	"github.com/suuupra/gateway/core/upstream"
+	"github.com/suuupra/gateway/plugins"
+)
+
+// compiled is a snapshot that serves nothing, for the commands that look at one.
+type compiled struct{ *snapshot.Snapshot }
+
+// closed is the connections of an endpoint that nobody calls.
+type closed struct{}
+
+// Close does nothing: nothing was opened.
+func (closed) Close() {}
+
+// compile compiles cfg as serve would, without a socket.
+func compile(cfg *config.Config) (*compiled, error) {
+	services := upstream.NewRegistry(func(upstream.Key) upstream.Connections { return closed{} })
+	set := meter.NewSet(time.Now)
+	s, err := snapshot.Compile(cfg, snapshot.Parts{
+		Plugins:  plugins.All(),
+		Deps:     plugin.Deps{Meter: set, Clock: clock.Real(), Log: zerolog.Nop(), Keeper: plugin.NewKeeper(zerolog.Nop())},
+		Services: services, Meter: set,
+		BuiltIns: publicProbes(cfg, &admin.Probes{}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &compiled{s}, nil
+}
+
+func (c *compiled) close() error { return c.Snapshot.Close() }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/setting"
+	"github.com/suuupra/gateway/plugins"
+)
+
+// source is what every command that reads a configuration takes.
+type source struct {
+	files []string
+	noEnv bool
+}
+
+func (s *source) flags(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&s.files, "config", "c", []string{"gateway.yaml"}, "configuration `file`; give it again to lay further files over the first")
+	c.Flags().BoolVar(&s.noEnv, "no-env", false, "do not read the environment: every ${NAME} counts as set (for CI)")
+}
+
+// load reads the configuration. Problems go to w; errors among them refuse it.
+func (s *source) load(w io.Writer) (*config.Config, error) {
+	cfg, report := config.Load(s.options())
+	if err := report.Write(w); err != nil {
+		return nil, fmt.Errorf("writing the problems: %w", err)
+	}
+	if report.Failed() {
+		return nil, refused{exitRefused}
+	}
+	return cfg, nil
+}
+
+func (s *source) options() config.LoadOptions {
+	known := plugins.All()
+	o := config.LoadOptions{
+		Files: s.files, Env: os.LookupEnv, NoEnv: s.noEnv,
+		CheckPlugin: func(name string, n *setting.Node, r *setting.Report) {
+			for _, p := range known {
+				if p.Name == name {
+					p.Check(n, r)
+				}
+			}
+		},
+	}
+	for _, p := range known {
+		o.Plugins = append(o.Plugins, p.Name)
+	}
+	return o
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/pipeline"
+)
+
+// routeRow is one line of `gateway routes`.
+type routeRow struct {
+	Name    string   `json:"name"`
+	Methods []string `json:"methods"`
+	Hosts   []string `json:"hosts"`
+	Paths   []string `json:"paths"`
+	Answer  string   `json:"answer"`
+	Plugins []string `json:"plugins"`
+	At      string   `json:"at"`
+}
+
+func newRoutes() *cobra.Command {
+	var from source
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "routes",
+		Short:   "Print the route table in match order",
+		Example: "  gateway routes -c gateway.yaml\n  gateway routes -c gateway.yaml --json",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := from.load(c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			rows, err := routeRows(cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(rows)
+			}
+			return printRoutes(c, rows)
+		},
+	}
+	from.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// routeRows lists the routes in the order in which they are matched.
+func routeRows(cfg *config.Config) ([]routeRow, error) {
+	s, err := compile(cfg)
+	if err != nil {
+		return nil, err
+	}
+	declared := map[string]*config.Route{}
+	for _, r := range cfg.Routes {
+		declared[r.Name] = r
+	}
+	rows := make([]routeRow, 0, len(cfg.Routes))
+	for _, r := range s.Ordered() {
+		row := routeRow{Name: r.Name, Answer: answerOf(r), At: r.At, Methods: []string{"GET"}, Paths: []string{strings.TrimPrefix(r.Name, "probe ")}}
+		if d := declared[r.Name]; d != nil {
+			row.Methods, row.Hosts, row.Paths = d.Match.Methods, d.Match.Hosts, d.Match.AllPaths()
+		}
+		for _, p := range r.Chain.Named() {
+			row.Plugins = append(row.Plugins, p.Plugin)
+		}
+		rows = append(rows, row)
+	}
+	return rows, s.close()
+}
+
+func answerOf(r *pipeline.Route) string {
+	switch {
+	case r.Service != nil:
+		return "service " + r.Service.Name
+	case r.Redirect != nil:
+		return fmt.Sprintf("redirect %d %s", r.Redirect.Status, r.Redirect.Location)
+	case r.Respond != nil:
+		return fmt.Sprintf("respond %d", r.Respond.Status)
+	default:
+		return "built in"
+	}
+}
+
+func printRoutes(c *cobra.Command, rows []routeRow) error {
+	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "ROUTE\tMETHODS\tHOSTS\tPATHS\tANSWER\tPLUGINS\tAT")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, orAny(r.Methods), orAny(r.Hosts), orAny(r.Paths), r.Answer, orNone(r.Plugins), r.At)
+	}
+	return w.Flush()
+}
+
+func orAny(list []string) string {
+	if len(list) == 0 {
+		return "any"
+	}
+	return strings.Join(list, ",")
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ",")
+}

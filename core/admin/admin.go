@@ -1,0 +1,201 @@
+// Package admin is the operators' side: a listener of its own, on a loopback
+// address unless told otherwise, with metrics and probes.
+//
+// A browser on an operator's machine reaches loopback as well, so each request
+// is judged before it is routed (SECURITY C8): a Host that is neither a loopback
+// name nor configured is 421 (DNS rebinding), an Origin that is not this
+// listener's own, or a cross-site fetch, is 403.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/suuupra/gateway/core/fault"
+	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/pipeline"
+)
+
+// Options are what the admin listener serves. Hosts may be empty, all else is required.
+type Options struct {
+	Address string   // host:port; port 0 takes a free one
+	Hosts   []string // names beyond the loopback ones that Host may hold
+	Meter   *meter.Set
+	Probes  *Probes
+	Log     zerolog.Logger
+}
+
+// Server is the admin listener. Start and Close are called once each.
+type Server struct {
+	options  Options
+	hosts    map[string]bool
+	server   *fasthttp.Server
+	listener net.Listener
+	serving  sync.WaitGroup
+}
+
+// The limits of the admin listener: it has few callers, and none is in a hurry.
+const (
+	readTimeout  = 10 * time.Second
+	writeTimeout = 60 * time.Second
+	idleTimeout  = 60 * time.Second
+	largestBody  = 1 << 20
+	connections  = 256
+)
+
+// New returns a server that listens nowhere yet.
+func New(o Options) *Server {
+	s := &Server{options: o, hosts: make(map[string]bool, len(o.Hosts))}
+	for _, h := range o.Hosts {
+		s.hosts[strings.ToLower(h)] = true
+	}
+	s.server = &fasthttp.Server{
+		Handler: s.guard(s.routes()), NoDefaultServerHeader: true, SecureErrorLogMessage: true,
+		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxRequestBodySize: largestBody, Concurrency: connections, CloseOnShutdown: true,
+		DisablePreParseMultipartForm: true, Logger: quiet{}, ErrorHandler: s.refuse,
+	}
+	return s
+}
+
+// quiet drops fasthttp's own log lines, which quote bytes of the request.
+type quiet struct{}
+
+// Printf drops its line.
+func (quiet) Printf(string, ...any) {}
+
+func (s *Server) routes() fasthttp.RequestHandler {
+	r := router.New()
+	r.GET("/metrics", s.metrics)
+	for _, path := range []string{PathLivez, PathReadyz, PathHealth} {
+		r.GET(path, func(ctx *fasthttp.RequestCtx) { s.probe(ctx, path) })
+	}
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { fail(ctx, fault.NotFound) }
+	r.MethodNotAllowed = func(ctx *fasthttp.RequestCtx) { fail(ctx, fault.MethodNotAllowed) }
+	return r.Handler
+}
+
+// guard stands before every route: panics, correlation id, Host and Origin.
+func (s *Server) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		defer func() {
+			if p := recover(); p != nil {
+				s.options.Log.Error().Str("panic", fmt.Sprint(p)).Msg("an admin request panicked")
+				fail(ctx, fault.Internal)
+			}
+		}()
+		correlate(ctx)
+		host := string(ctx.Request.Header.Host())
+		switch {
+		case !s.knownHost(host):
+			fail(ctx, fault.Misdirected.Detail("this host name is not served here; admin.hosts lists more"))
+		case foreign(ctx, host):
+			fail(ctx, fault.Forbidden.Detail("requests from other sites are refused"))
+		default:
+			next(ctx)
+		}
+	}
+}
+
+// knownHost says whether Host is a loopback name or address, or configured.
+func (s *Server) knownHost(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.ToLower(strings.Trim(name, "[]"))
+	if name == "localhost" || s.hosts[name] {
+		return true
+	}
+	address, err := netip.ParseAddr(name)
+	return err == nil && address.Unmap().IsLoopback()
+}
+
+// foreign says whether a browser made the request for another site.
+func foreign(ctx *fasthttp.RequestCtx, host string) bool {
+	if string(ctx.Request.Header.Peek("Sec-Fetch-Site")) == "cross-site" {
+		return true
+	}
+	origin := string(ctx.Request.Header.Peek(fasthttp.HeaderOrigin))
+	return origin != "" && origin != "http://"+host && origin != "https://"+host
+}
+
+func correlate(ctx *fasthttp.RequestCtx) {
+	id := pipeline.AppendCorrelationID(nil, ctx.Request.Header.Peek(pipeline.HeaderCorrelationID))
+	ctx.Response.Header.SetCanonical([]byte(pipeline.HeaderCorrelationID), id)
+}
+
+// fail answers with a fault, under the id that correlate has set.
+func fail(ctx *fasthttp.RequestCtx, f fault.Fault) {
+	var id []byte
+	for name, value := range ctx.Response.Header.All() {
+		if string(name) == pipeline.HeaderCorrelationID {
+			id = append(id, value...)
+		}
+	}
+	fault.Write(&ctx.Response, f, id)
+}
+
+// refuse answers what fasthttp could not read.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
+	correlate(ctx)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		fail(ctx, fault.RequestTimeout)
+		return
+	}
+	fail(ctx, fault.BadRequest)
+}
+
+func (s *Server) metrics(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+	s.options.Meter.WritePrometheus(ctx)
+}
+
+func (s *Server) probe(ctx *fasthttp.RequestCtx, path string) {
+	if err := s.options.Probes.Answer(path, &ctx.Response); err != nil {
+		s.options.Log.Error().Err(err).Str("path", path).Msg("a probe failed")
+		fail(ctx, fault.Internal)
+	}
+}
+
+// Start binds the address and serves it, until Close.
+func (s *Server) Start() error {
+	l, err := net.Listen("tcp", s.options.Address)
+	if err != nil {
+		return fmt.Errorf("admin.address %s: %w", s.options.Address, err)
+	}
+	s.listener = l
+	s.serving.Go(func() {
+		if err := s.server.Serve(l); err != nil {
+			s.options.Log.Error().Err(err).Msg("the admin listener stopped")
+		}
+	})
+	return nil
+}
+
+// Addr is the bound address; call it after Start.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close stops serving; requests under way have until ctx is done.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.server.ShutdownWithContext(ctx)
+	if closeErr := s.listener.Close(); err == nil && closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
+		err = closeErr
+	}
+	s.serving.Wait()
+	if err != nil {
+		return fmt.Errorf("closing the admin listener: %w", err)
+	}
+	return nil
+}

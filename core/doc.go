@@ -1,0 +1,64 @@
+// Package core is the gateway. This page tells the story of one request; each
+// step names the function to read next.
+//
+// # The way in
+//
+//  1. A socket is accepted by [github.com/suuupra/gateway/core/listen.Listener], which
+//     survives EMFILE, counts connections in all and per address, and wraps the socket in
+//     a listen.Conn.
+//  2. Every byte that fasthttp reads passes [github.com/suuupra/gateway/core/wire.RequestScanner]
+//     in that connection first. It refuses what RFC 9112 makes ambiguous, hands on one message at
+//     a time, and remembers which known fields it met. What it refuses never becomes a request:
+//     gateway.refuse answers it and the connection closes.
+//  3. fasthttp parses the same bytes and calls gateway.serve, or gateway.expect when the client
+//     waits for "100 Continue".
+//
+// # The walk (core/gateway/serve.go)
+//
+//  4. acquire takes a pooled [github.com/suuupra/gateway/core/pipeline.Exchange]; enter counts it into
+//     the [github.com/suuupra/gateway/core/snapshot.Snapshot] in force, which stays the same to its end.
+//  5. decide: receive gives the request its correlation id, removes hop-by-hop fields and the
+//     names that only the gateway may set, finds the client's address, and makes host and path
+//     canonical. Snapshot.Match finds the route, or leaves route "none". The route's chain runs
+//     Guard, Authenticate, Authorize and Limit.
+//  6. forward: the chain runs Request and Lookup; then proxy.RoundTrip picks an endpoint of the
+//     service, sends the request, retries where that is safe, and returns at the response head. A
+//     small answer is buffered, a large or endless one becomes a body stream.
+//  7. answer: the chain runs Store and Response, and the correlation id is set. A fault of our own
+//     (package fault, the only writer of one) passes here as well.
+//
+// # The way out
+//
+//  8. fasthttp writes the response after the walk has returned. The exchange ends once: at the end
+//     of the walk if the answer was buffered, else when its stream closes. gateway.done runs the
+//     Log hooks, observes the metrics, lets the snapshot go and returns the exchange to its pool.
+//  9. A client that leaves before its answer is found by the sweeper of package proxy, which
+//     peeks the sockets of exchanges that have waited for a while.
+//
+// # Configuration
+//
+// Package config reads YAML into typed settings and reports every problem with its place.
+// snapshot.Compile turns them into a Snapshot: plugins are built route by route, services are
+// taken from the [github.com/suuupra/gateway/core/upstream.Registry], which outlives snapshots and keeps
+// connections, counters and balancers. gateway.Swap puts a snapshot in force; the replaced one closes
+// after its last exchange.
+//
+// # Layers
+//
+// A package imports only rows below its own (core/arch_test.go holds them to it):
+//
+//	0  fault clock setting meter clientip wire
+//	1  router upstream pipeline
+//	2  plugin proxy listen
+//	3  config
+//	4  snapshot
+//	5  admin gateway
+//
+// # Words
+//
+// A route is a match plus what happens to the requests that match. A service is a named group of
+// endpoints, an endpoint one address with a weight. A plugin is a folder that adds behaviour to
+// routes; a hook is the function it runs in one phase. An exchange is one request with its response
+// and what is known of both. A snapshot is the compiled configuration in force. A fault is an error
+// that the gateway answers itself.
+package core

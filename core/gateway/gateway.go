@@ -1,0 +1,109 @@
+// Package gateway is the data path: it joins listeners, the snapshot in force
+// and the transport, and walks each request through them. Read serve.go first.
+//
+// A [Gateway] is made once and lives as long as the process; configurations come
+// and go through [Gateway.Reload], and never touch a connection.
+package gateway
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/listen"
+	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/plugin"
+	"github.com/suuupra/gateway/core/proxy"
+	"github.com/suuupra/gateway/core/snapshot"
+	"github.com/suuupra/gateway/core/upstream"
+)
+
+// Gateway serves requests. Its methods may be called concurrently.
+type Gateway struct {
+	clock    clock.Clock
+	meter    *meter.Set
+	log      zerolog.Logger
+	plugins  []plugin.Plugin
+	builtIns []snapshot.BuiltIn
+
+	// What outlives snapshots.
+	proxy    *proxy.Proxy
+	services *upstream.Registry
+	keeper   *plugin.Keeper
+
+	// snap is what new exchanges walk. Reloads write it, rarely; each request
+	// loads it in enter only, so that no request sees halves of two.
+	snap      atomic.Pointer[snapshot.Snapshot]
+	exchanges sync.Pool
+	server    *fasthttp.Server
+
+	listeners []*listen.Listener // written by Start only
+	serving   sync.WaitGroup     // their accept loops
+	draining  atomic.Bool
+	retiring  sync.WaitGroup // replaced snapshots that wait for their last exchange
+}
+
+// Parts are what the program chooses and a gateway is joined from.
+type Parts struct {
+	Clock   clock.Clock
+	Meter   *meter.Set
+	Log     zerolog.Logger
+	Plugins []plugin.Plugin // in the order in which hooks of one phase run
+	// BuiltIns are routes that the program brings along.
+	BuiltIns []snapshot.BuiltIn
+}
+
+// newGateway joins the parts; it has no snapshot and serves nothing.
+func newGateway(p Parts) *Gateway {
+	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns}
+	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter})
+	g.services = upstream.NewRegistry(g.proxy.Open)
+	g.keeper = plugin.NewKeeper(p.Log)
+	factory := pipeline.NewFactory(g.done)
+	g.exchanges.New = func() any { return factory.New() }
+	return g
+}
+
+// headRoom is what fasthttp's reader needs beyond the largest head: the scanner
+// refuses a larger one first, with the fault that fits.
+const headRoom = 1024
+
+// largestPooledBody is the largest body buffer that fasthttp keeps for reuse, in
+// bytes: one large answer must not stay in memory for good.
+const largestPooledBody = 256 << 10
+
+// newServer sets up fasthttp as FASTHTTP facts demand. All its timeouts stay
+// zero: they are absolute over head and body, and cut streams; listen.Conn
+// keeps deadlines of its own.
+func (g *Gateway) newServer(headerBytes int) *fasthttp.Server {
+	fasthttp.SetBodySizePoolLimit(largestPooledBody, largestPooledBody)
+	return &fasthttp.Server{
+		Handler:                      g.serve,
+		ExpectHandler:                g.expect,
+		ErrorHandler:                 g.refuse,
+		StreamRequestBody:            true,
+		DisablePreParseMultipartForm: true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		SecureErrorLogMessage:        true,
+		CloseOnShutdown:              true,
+		LazyRequestTime:              true,
+		ReadBufferSize:               headerBytes + headRoom,
+		MaxRequestBodySize:           math.MaxInt,
+		Concurrency:                  math.MaxInt32,
+		Logger:                       quiet{},
+	}
+}
+
+// quiet drops fasthttp's own log lines: they quote bytes of the request, and
+// what they report reaches refuse as an error.
+type quiet struct{}
+
+// Printf drops its line.
+func (quiet) Printf(string, ...any) {}
+

@@ -1,0 +1,138 @@
+// Package gatewaytest boots a whole gateway from a configuration's text, and
+// offers the two sides that tests need: raw clients and recording endpoints.
+package gatewaytest
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/suuupra/gateway/core/admin"
+	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/gateway"
+	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/plugin"
+	"github.com/suuupra/gateway/core/setting"
+	"github.com/suuupra/gateway/plugins"
+)
+
+// Gateway is a running gateway that the test stops.
+type Gateway struct {
+	*gateway.Gateway
+	t     testing.TB
+	admin *admin.Server
+	extra []plugin.Plugin
+}
+
+// base is laid under every configuration: free ports.
+const base = `
+listen: {public: {address: "127.0.0.1:0"}}
+admin: {address: "127.0.0.1:0"}
+directory: /nonexistent
+`
+
+// Run starts a gateway with yaml laid over free ports, and stops it when the test
+// ends; the test fails if it does not stop cleanly.
+func Run(t testing.TB, yaml string) *Gateway { return RunWith(t, yaml) }
+
+// RunWith is Run with further plugins.
+func RunWith(t testing.TB, yaml string, extra ...plugin.Plugin) *Gateway {
+	t.Helper()
+	g := &Gateway{t: t, extra: extra}
+	cfg := g.load(yaml)
+	set := meter.NewSet(time.Now)
+	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel)
+	running, err := gateway.Start(cfg, gateway.Parts{Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins()})
+	if err != nil {
+		t.Fatalf("starting the gateway: %v", err)
+	}
+	g.Gateway = running
+	g.admin = admin.New(admin.Options{Address: cfg.Admin.Address, Hosts: cfg.Admin.Hosts, Meter: set, Log: log, Probes: &admin.Probes{
+		Ready: running.Ready, Now: time.Now, DegradedStatus: cfg.Probes.DegradedStatus,
+		Checks: func() admin.Checks {
+			return admin.Checks{Redis: true, Database: true, Services: true, Certificates: true}
+		},
+	}})
+	if err := g.admin.Start(); err != nil {
+		t.Fatalf("starting the admin listener: %v", err)
+	}
+	t.Cleanup(g.stop)
+	return g
+}
+
+func (g *Gateway) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := g.Shutdown(ctx, gateway.Drain{Timeout: 100 * time.Millisecond}); err != nil && !strings.Contains(err.Error(), "cut") {
+		g.t.Errorf("stopping the gateway: %v", err)
+	}
+	if err := g.admin.Close(ctx); err != nil {
+		g.t.Errorf("stopping the admin listener: %v", err)
+	}
+}
+
+func (g *Gateway) plugins() []plugin.Plugin { return append(plugins.All(), g.extra...) }
+
+// load reads yaml over the base; problems fail the test.
+func (g *Gateway) load(yaml string) *config.Config {
+	g.t.Helper()
+	files := map[string]string{"base.yaml": base, "gateway.yaml": yaml}
+	o := config.LoadOptions{
+		Files: []string{"base.yaml", "gateway.yaml"},
+		ReadFile: func(name string) ([]byte, error) {
+			if text, ok := files[name]; ok {
+				return []byte(text), nil
+			}
+			return os.ReadFile(name)
+		},
+		CheckPlugin: func(name string, n *setting.Node, r *setting.Report) {
+			for _, p := range g.plugins() {
+				if p.Name == name {
+					p.Check(n, r)
+				}
+			}
+		},
+	}
+	for _, p := range g.plugins() {
+		o.Plugins = append(o.Plugins, p.Name)
+	}
+	cfg, report := config.Load(o)
+	if report.Failed() {
+		g.t.Fatalf("the configuration is refused:\n%v", report.Err())
+	}
+	return cfg
+}
+
+// Reconfigure puts another configuration in force.
+func (g *Gateway) Reconfigure(yaml string) {
+	g.t.Helper()
+	if err := g.Reload(g.load(yaml)); err != nil {
+		g.t.Fatalf("reloading: %v", err)
+	}
+}
+
+// Address is host:port of the listener named public.
+func (g *Gateway) Address() string { return g.Gateway.Address("public").String() }
+
+// Admin is host:port of the admin listener.
+func (g *Gateway) Admin() string { return g.admin.Addr().String() }
+
+// Do sends one request on a connection of its own and returns the whole response.
+func (g *Gateway) Do(raw string) string {
+	g.t.Helper()
+	return Do(g.t, g.Address(), raw)
+}
+
+// Do sends one request to address and returns the whole response.
+func Do(t testing.TB, address, raw string) string {
+	t.Helper()
+	c := Dial(t, address)
+	c.Write(raw)
+	method, _, _ := strings.Cut(raw, " ")
+	return c.Read(method)
+}

@@ -1,0 +1,29 @@
+package gateway
+
+import (
+	"github.com/suuupra/gateway/core/listen"
+	"github.com/suuupra/gateway/core/meter"
+)
+
+// publish offers the state of listeners and exchanges as metrics. What it
+// registers lives as long as the process.
+func (g *Gateway) publish() {
+	g.meter.Gauge("gateway_in_flight", "Exchanges under way in the snapshot in force.",
+		func() float64 { return float64(g.snap.Load().InFlight()) })
+	for _, l := range g.listeners {
+		g.publishListener(l)
+	}
+}
+
+func (g *Gateway) publishListener(l *listen.Listener) {
+	name := meter.Label{Name: "listener", Value: l.Name()}
+	count := func(metric, help string, f func() uint64, labels ...meter.Label) {
+		g.meter.CounterFunc(metric, help, func() float64 { return float64(f()) }, append(labels, name)...)
+	}
+	g.meter.Gauge("gateway_connections", "Open connections of clients.", func() float64 { return float64(l.Open()) }, name)
+	count("gateway_connections_accepted_total", "Connections accepted from clients.", l.Accepted)
+	count("gateway_accept_errors_total", "Errors of accepting connections, such as too few file descriptors.", l.AcceptErrors)
+	count("gateway_connections_nonconforming_total", "Connections closed because of a message against RFC 9112 or the limits.", l.NonConforming)
+	count("gateway_connections_refused_total", "Connections refused because there were too many.", l.RefusedFull, meter.Label{Name: "reason", Value: "total"})
+	count("gateway_connections_refused_total", "Connections refused because there were too many.", l.RefusedPerIP, meter.Label{Name: "reason", Value: "per_ip"})
+}

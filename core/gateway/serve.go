@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"github.com/valyala/fasthttp"
+
+	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/snapshot"
+)
+
+// serve walks one request from its head to its answer. It is fasthttp's handler.
+func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
+	x, verdict := g.resume(ctx), pipeline.Continue
+	if x == nil {
+		x, verdict = g.begin(ctx)
+	}
+	if verdict == pipeline.Continue {
+		verdict = g.forward(x)
+	}
+	g.answer(x, verdict)
+}
+
+// expect decides about a request that waits for "100 Continue" before it sends
+// its body (SPEC PX4). It is fasthttp's ExpectHandler: 100 lets the body come,
+// and serve goes on where decide ended; any other status is the final answer.
+func (g *Gateway) expect(ctx *fasthttp.RequestCtx) int {
+	x, verdict := g.begin(ctx)
+	if verdict == pipeline.Continue {
+		g.suspend(ctx, x)
+		return fasthttp.StatusContinue
+	}
+	g.answer(x, verdict)
+	return ctx.Response.StatusCode()
+}
+
+// begin takes an exchange for the request, under the snapshot in force, and
+// decides about it.
+func (g *Gateway) begin(ctx *fasthttp.RequestCtx) (*pipeline.Exchange, pipeline.Verdict) {
+	x := g.acquire(ctx)
+	s := g.enter(x)
+	return x, g.decide(s, x)
+}
+
+// decide runs everything that may refuse a request before its body is read.
+// What matches no route runs the chain of route "none" (SPEC F3).
+func (g *Gateway) decide(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict pipeline.Verdict) {
+	defer g.rescue(x, &verdict)
+	if verdict := g.receive(s, x); verdict != pipeline.Continue {
+		return verdict
+	}
+	outcome := s.Match(x)
+	if verdict := x.Route.Chain.Decide(x); verdict != pipeline.Continue {
+		return verdict
+	}
+	if outcome != snapshot.Matched {
+		return unrouted(s, x, outcome)
+	}
+	return withinLimit(x)
+}
+
+// receive gives the request its id, takes away what no caller may send, finds
+// out who calls, and makes host and path canonical. All that follows, the
+// service included, sees these bytes only (SPEC RT2).
+func (g *Gateway) receive(s *snapshot.Snapshot, x *pipeline.Exchange) pipeline.Verdict {
+	g.proxy.Sanitize(x, s.Trusted)
+	if verdict := s.Receive(x); verdict != pipeline.Continue {
+		return verdict
+	}
+	if x.Head.Asterisk || tunnels(x.Request.Header.Method()) {
+		return methodNotAllowed(x, anyMethod)
+	}
+	if err := x.SetHost(x.Request.Header.Host()); err != nil {
+		return malformed(x, err)
+	}
+	if err := x.SetTarget(s.Path); err != nil {
+		return malformed(x, err)
+	}
+	return pipeline.Continue
+}
+
+// forward gets the answer: from the route's service, or from the route itself.
+func (g *Gateway) forward(x *pipeline.Exchange) (verdict pipeline.Verdict) {
+	defer g.rescue(x, &verdict)
+	r := x.Route
+	if verdict := r.Chain.Request(x); verdict != pipeline.Continue {
+		return verdict
+	}
+	switch {
+	case r.Service != nil:
+		return g.proxy.RoundTrip(x)
+	case r.Respond != nil:
+		return respond(x)
+	case r.Redirect != nil:
+		return redirect(x)
+	default:
+		return r.BuiltIn(x)
+	}
+}
+
+// answer finishes the response, whoever made it, and ends the exchange unless
+// its body still streams.
+func (g *Gateway) answer(x *pipeline.Exchange, verdict pipeline.Verdict) {
+	if verdict != pipeline.Abort {
+		verdict = g.finish(x)
+	}
+	if verdict == pipeline.Abort {
+		x.Down.Abort()
+	}
+	x.Leave()
+}
+
+// finish runs what every answer passes, faults included (SPEC F3).
+func (g *Gateway) finish(x *pipeline.Exchange) (verdict pipeline.Verdict) {
+	defer g.rescue(x, &verdict)
+	verdict = x.Route.Chain.Answer(x, x.FromService)
+	x.Response.Header.SetCanonical(correlationName, x.CorrelationID())
+	return verdict
+}

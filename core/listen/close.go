@@ -1,0 +1,131 @@
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+)
+
+// Close ends the connection after what was written. Where the client may have
+// sent bytes that nobody read it goes on reading them for a bounded while, so
+// that the answer arrives. It blocks that long, and may be called more than once
+// and by any goroutine.
+func (c *Conn) Close() error {
+	if !c.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	if c.mayHaveUnread() {
+		c.linger()
+	}
+	return c.release()
+}
+
+// linger drains the connection, unless too many do already. The deadline is set
+// by hand so that a reader which is still there does not put it off.
+func (c *Conn) linger() {
+	l := c.listener
+	defer l.lingering.Add(-1)
+	if l.lingering.Add(1) <= mostLingers {
+		l.drain(c.socket, c.SetReadDeadline)
+	}
+}
+
+// mayHaveUnread says whether closing now could reset the connection. Between two
+// messages it could only if the client sends one just now, and then it must
+// expect that (RFC 9112 §9.5).
+func (c *Conn) mayHaveUnread() bool {
+	switch c.state.Load() {
+	case unread:
+		return true
+	case settled:
+		return c.lookNow() == bytesThere
+	default:
+		return false
+	}
+}
+
+// release closes the socket, once.
+func (c *Conn) release() error {
+	err := c.socket.Close()
+	if c.released.CompareAndSwap(false, true) {
+		c.listener.forget(c)
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing the connection: %w", err)
+	}
+	return nil
+}
+
+// cut closes the connection whatever it is doing; a Close that lingers ends.
+func (c *Conn) cut() {
+	c.closed.Store(true)
+	_ = c.release() // nothing can be done about a socket that does not close
+}
+
+// closeIdle closes the connection if nothing of a next message has arrived.
+func (c *Conn) closeIdle() bool {
+	if !c.state.CompareAndSwap(waiting, over) {
+		return false
+	}
+	c.cut()
+	return true
+}
+
+// Abort resets the connection, so that the client can't take an answer that was
+// cut short for a whole one. Any goroutine may call it.
+func (c *Conn) Abort() {
+	_ = c.socket.SetLinger(0) // fails on a closed socket only
+	c.cut()
+}
+
+// sight is what a look at the socket found.
+const (
+	nothingThere uint32 = iota // open, and silent
+	bytesThere                 // bytes that were not read
+	ended                      // the client has closed its side
+	broken                     // the connection is reset or closed
+)
+
+// Gone says that the client has closed or reset the connection, and that nothing
+// it sent is left to be read. It looks without waiting and without taking
+// anything; any goroutine may call it, also while the connection is read.
+func (c *Conn) Gone() bool {
+	switch c.lookNow() {
+	case broken:
+		return true
+	case ended:
+		return !c.holding.Load()
+	default:
+		return false
+	}
+}
+
+// lookNow peeks the socket. Control is used, and not Read, because it does not
+// wait for a reader that is blocked.
+func (c *Conn) lookNow() uint32 {
+	if err := c.raw.Control(c.peek); err != nil {
+		return broken
+	}
+	return c.peeked.Load()
+}
+
+// look is the peek itself, called with the socket's descriptor. Two at once are
+// harmless: each result is as good as the other.
+func (c *Conn) look(fd uintptr) {
+	var one [1]byte
+	n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	for err == syscall.EINTR {
+		n, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	}
+	switch {
+	case err == syscall.EAGAIN:
+		c.peeked.Store(nothingThere)
+	case err != nil:
+		c.peeked.Store(broken)
+	case n == 0:
+		c.peeked.Store(ended)
+	default:
+		c.peeked.Store(bytesThere)
+	}
+}

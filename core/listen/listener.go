@@ -1,0 +1,294 @@
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/fault"
+	"github.com/suuupra/gateway/core/wire"
+)
+
+// Options are what a listener and its connections keep to. A timeout of 0 never
+// ends anything.
+type Options struct {
+	// Name is the listener's name in the configuration.
+	Name string
+	// Limits are what the heads of requests may cost.
+	Limits wire.Limits
+	// Totals bounds the number of connections; nil does not.
+	Totals *Totals
+	// HeaderTimeout is how long the head of a request may take, in all.
+	HeaderTimeout time.Duration
+	// BodyTimeout is how long the next bytes of a request body may take.
+	BodyTimeout time.Duration
+	// IdleTimeout is how long a connection may wait for its next request.
+	IdleTimeout time.Duration
+	// WriteTimeout is how long the client may take no bytes of an answer.
+	WriteTimeout time.Duration
+	// Clock times the waits between tries to accept; nil is the machine's.
+	Clock clock.Clock
+	// OnAcceptError, if set, hears of every error of accepting and how long the
+	// listener will wait before it tries again. It is called in the accept loop.
+	OnAcceptError func(err error, wait time.Duration)
+}
+
+// Listener accepts connections for one address. It is a net.Listener whose
+// connections are *Conn. Its methods may be called concurrently.
+type Listener struct {
+	options Options
+	limits  *wire.Limits
+	socket  *net.TCPListener
+	totals  *Totals
+	epoch   time.Time // what the connections' times count from
+
+	closing   chan struct{} // closed when the listener is
+	closeOnce sync.Once
+
+	// mu guards conns, refused and cut: taken at accept, at close and by the
+	// Close methods, never by a request.
+	mu      sync.Mutex
+	conns   map[*Conn]struct{}
+	refused map[*net.TCPConn]struct{} // answered 503 or 429, still draining
+	cut     bool                      // CloseAll was called: nothing new may stay
+	refuser sync.WaitGroup            // one for each entry of refused
+
+	buffers   sync.Pool    // of *buffer: bytes held back, and room to drain into
+	lingering atomic.Int32 // connections that drain after Close
+
+	accepted      atomic.Uint64
+	refusedFull   atomic.Uint64
+	refusedPerIP  atomic.Uint64
+	acceptErrors  atomic.Uint64
+	nonConforming atomic.Uint64
+}
+
+var _ net.Listener = (*Listener)(nil)
+
+// Listen opens a TCP listener on address ("host:port"; port 0 picks a free one).
+// Nagle's algorithm is off and keep-alive probes are on for its connections, as
+// package net has it.
+func Listen(address string, o Options) (*Listener, error) {
+	inner, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: listening on %s: %w", o.Name, address, err)
+	}
+	return newListener(inner.(*net.TCPListener), o), nil
+}
+
+func newListener(socket *net.TCPListener, o Options) *Listener {
+	l := &Listener{
+		options: o,
+		socket:  socket,
+		totals:  o.Totals,
+		epoch:   time.Now(),
+		closing: make(chan struct{}),
+		conns:   make(map[*Conn]struct{}),
+		refused: make(map[*net.TCPConn]struct{}),
+	}
+	l.limits = &l.options.Limits
+	l.buffers.New = func() any { return &buffer{bytes: make([]byte, 0, bufferSize)} }
+	if l.totals == nil {
+		l.totals = NewTotals(0, 0)
+	}
+	if l.options.Clock == nil {
+		l.options.Clock = clock.Real()
+	}
+	return l
+}
+
+// Name is the listener's name in the configuration.
+func (l *Listener) Name() string { return l.options.Name }
+
+// Addr is the address that it listens on.
+func (l *Listener) Addr() net.Addr { return l.socket.Addr() }
+
+// The waits between tries to accept after an error, doubling from the first to
+// the last.
+const (
+	firstAcceptWait = 5 * time.Millisecond
+	lastAcceptWait  = time.Second
+)
+
+// Accept waits for the next connection that may stay; it is a *Conn. The only
+// error is net.ErrClosed, after Close.
+func (l *Listener) Accept() (net.Conn, error) {
+	wait := firstAcceptWait
+	for {
+		socket, err := l.socket.AcceptTCP()
+		switch {
+		case err == nil:
+			wait = firstAcceptWait
+			if c := l.admit(socket); c != nil {
+				return c, nil
+			}
+		case errors.Is(err, net.ErrClosed):
+			return nil, net.ErrClosed
+		default:
+			if !l.pause(err, wait) {
+				return nil, net.ErrClosed
+			}
+			wait = min(2*wait, lastAcceptWait)
+		}
+	}
+}
+
+// pause reports err and waits; false means that the listener was closed.
+func (l *Listener) pause(err error, wait time.Duration) bool {
+	l.acceptErrors.Add(1)
+	if l.options.OnAcceptError != nil {
+		l.options.OnAcceptError(err, wait)
+	}
+	timer := l.options.Clock.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return true
+	case <-l.closing:
+		return false
+	}
+}
+
+// admit wraps and registers a new connection, or has it refused.
+func (l *Listener) admit(socket *net.TCPConn) *Conn {
+	peer := addrPort(socket.RemoteAddr())
+	switch l.totals.enter(peer.Addr()) {
+	case full:
+		l.refusedFull.Add(1)
+		l.refuse(socket, fault.Overloaded)
+		return nil
+	case crowded:
+		l.refusedPerIP.Add(1)
+		l.refuse(socket, fault.TooManyConnections)
+		return nil
+	}
+	c, err := newConn(l, socket, peer)
+	if err == nil {
+		err = l.register(c)
+	}
+	if err != nil {
+		l.totals.leave(peer.Addr())
+		_ = socket.Close() // nothing was sent on it yet
+		return nil
+	}
+	l.accepted.Add(1)
+	return c
+}
+
+// addrPort is a as a value, IPv4-mapped addresses as IPv4.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// register remembers c until forget. It fails after CloseAll.
+func (l *Listener) register(c *Conn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return net.ErrClosed
+	}
+	l.conns[c] = struct{}{}
+	return nil
+}
+
+// forget is called once for each registered connection, when its socket is closed.
+func (l *Listener) forget(c *Conn) {
+	l.mu.Lock()
+	delete(l.conns, c)
+	l.mu.Unlock()
+	l.totals.leave(c.peer.Addr())
+}
+
+// Close stops accepting; connections that were accepted live on. Connections that
+// are being refused are cut, and awaited. Closing again does nothing.
+func (l *Listener) Close() error {
+	var err error
+	l.closeOnce.Do(func() {
+		close(l.closing)
+		err = l.socket.Close()
+	})
+	l.mu.Lock()
+	for socket := range l.refused {
+		_ = socket.Close() // the one that drains it sees the end
+	}
+	l.mu.Unlock()
+	l.refuser.Wait()
+	if err != nil {
+		return fmt.Errorf("closing listener %s: %w", l.Name(), err)
+	}
+	return nil
+}
+
+// CloseIdle closes the connections on which nothing of a next request has
+// arrived, and says how many those were. No request that was begun is lost.
+func (l *Listener) CloseIdle() int {
+	n := 0
+	for _, c := range l.connections() {
+		if c.closeIdle() {
+			n++
+		}
+	}
+	return n
+}
+
+// CloseAll closes every connection at once, whatever it is doing, and says how
+// many those were. Connections accepted later are closed too.
+func (l *Listener) CloseAll() int {
+	l.mu.Lock()
+	l.cut = true
+	l.mu.Unlock()
+	all := l.connections()
+	for _, c := range all {
+		c.cut()
+	}
+	return len(all)
+}
+
+// connections lists those that are registered: closing one takes the lock.
+func (l *Listener) connections() []*Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]*Conn, 0, len(l.conns))
+	for c := range l.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Open is how many connections are open now, those that linger after their Close
+// included.
+func (l *Listener) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
+// Accepted is how many connections were accepted so far; refused ones don't count.
+func (l *Listener) Accepted() uint64 { return l.accepted.Load() }
+
+// RefusedFull is how many connections were refused because of the total.
+func (l *Listener) RefusedFull() uint64 { return l.refusedFull.Load() }
+
+// RefusedPerIP is how many connections were refused because of too many from one
+// address.
+func (l *Listener) RefusedPerIP() uint64 { return l.refusedPerIP.Load() }
+
+// AcceptErrors is how many times accepting failed.
+func (l *Listener) AcceptErrors() uint64 { return l.acceptErrors.Load() }
+
+// NonConforming is how many connections ended because of a message against
+// RFC 9112 or over the limits.
+func (l *Listener) NonConforming() uint64 { return l.nonConforming.Load() }
+
+// now is the time since the listener was made, in nanoseconds.
+func (l *Listener) now() int64 { return int64(time.Since(l.epoch)) }

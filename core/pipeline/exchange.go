@@ -1,0 +1,191 @@
+package pipeline
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/suuupra/gateway/core/fault"
+	"github.com/suuupra/gateway/core/router"
+	"github.com/suuupra/gateway/core/upstream"
+	"github.com/suuupra/gateway/core/wire"
+)
+
+// Downstream is what only the protocol of the client's connection can do.
+type Downstream interface {
+	// Interim sends a 1xx answer now. h is borrowed. It fails when the client is gone.
+	Interim(status int, h *fasthttp.ResponseHeader) error
+	// Gone peeks the socket: true once the client has closed or reset it.
+	// It may be called by another goroutine than the exchange's.
+	Gone() bool
+	// Truncated says that the client ended its request body before its end.
+	Truncated() bool
+	// Abort makes the connection fail at the client, so that an answer cut
+	// short can't be taken for a whole one.
+	Abort()
+}
+
+// Holder is what an exchange keeps alive until it ends: the snapshot it walks.
+type Holder interface {
+	// Release is called once for each exchange that entered, with its stripe.
+	Release(stripe uint32)
+}
+
+// Peer says where a request came from.
+type Peer struct {
+	Address  netip.AddrPort // of the socket
+	Listener string         // name of the listener
+	TLS      bool
+}
+
+// Timing holds monotonic nanoseconds of core/clock; zero means not reached.
+type Timing struct {
+	Start    int64 // the head was parsed
+	Upstream int64 // the first attempt began
+	Head     int64 // the final answer's head came from the service
+	End      int64
+}
+
+// Exchange is one request with its response, and what is known of both. It is
+// pooled: Reset returns every field to its zero but the buffers and Stripe.
+type Exchange struct {
+	Request  *fasthttp.Request // edited in place and sent to the service
+	Response *fasthttp.Response
+	Peer     Peer
+	Down     Downstream
+	Head     *wire.RequestHead // what the scanner found; borrowed from the connection
+	Route    *Route            // never nil after routing: what matched nothing runs route "none"
+
+	Host      []byte         // canonical, without port
+	Path      []byte         // canonical (SECURITY C6), before any rewrite
+	PathFlags wire.PathFlags // what the raw path held
+	Query     []byte         // raw, without '?'; nil: there was none
+	Params    router.Params
+	Client    netip.Addr // who calls, by SECURITY C10
+	Scheme    string     // "http" or "https", as the client sees it
+
+	Service  *upstream.Service  // chosen by the route
+	Endpoint *upstream.Endpoint // of the last attempt
+	Tries    int                // attempts that were sent
+
+	Fault fault.Fault // zero: the answer is not a fault of ours
+	Cause error       // why, for the log only; never sent
+
+	// Status is the status to log: the response's, or 499 when the client left.
+	Status int
+	// BytesIn and BytesOut count body bytes from and to the client.
+	BytesIn, BytesOut int64
+	// Streaming says that End comes when the response's body stream closes.
+	Streaming bool
+	// FromService says that the answer came from a service, not from us.
+	FromService bool
+
+	Timing Timing
+	// Stripe is this exchange's own index into striped metrics.
+	Stripe uint32
+
+	// Done is set by the gateway once, and called by End.
+	Done func(*Exchange)
+	// Holder is the snapshot in force when the exchange began; released by Done.
+	Holder Holder
+
+	ended       bool
+	walking     bool // the walk still needs the exchange: End waits for Leave
+	endAsked    bool
+	correlation [128]byte
+	idLength    int
+	pathBuffer  []byte
+	hostBuffer  []byte
+	target      []byte
+}
+
+// stripes spreads exchanges over the stripes of metrics. Written once for each
+// exchange that the pool has to make, never per request.
+type stripes struct{ next atomic.Uint32 }
+
+// Factory makes exchanges for a pool.
+type Factory struct {
+	stripes stripes
+	done    func(*Exchange)
+}
+
+// NewFactory returns a factory whose exchanges call done when they end.
+func NewFactory(done func(*Exchange)) *Factory { return &Factory{done: done} }
+
+// New returns an empty exchange.
+func (f *Factory) New() *Exchange {
+	return &Exchange{Done: f.done, Stripe: f.stripes.next.Add(1)}
+}
+
+// Fail sets the answer to a fault of the gateway's own and returns Respond.
+// What a service has answered before is dropped.
+func (x *Exchange) Fail(f fault.Fault) Verdict { return x.FailBy(f, nil) }
+
+// FailBy is Fail with the cause, which is logged and never sent.
+func (x *Exchange) FailBy(f fault.Fault, cause error) Verdict {
+	if x.FromService {
+		x.Response.Header.Reset()
+	}
+	x.Fault, x.Cause, x.FromService = f, cause, false
+	fault.Write(x.Response, f, x.CorrelationID())
+	x.BytesOut = int64(len(x.Response.Body()))
+	return Respond
+}
+
+// Enter marks that the walk works on the exchange, so that a body stream which
+// closes meanwhile (a fault replacing a half-made answer) does not end it.
+func (x *Exchange) Enter() { x.walking = true }
+
+// Leave is called when the walk has made the answer; the exchange ends here,
+// unless its answer still streams. It must not be touched afterwards.
+func (x *Exchange) Leave() {
+	x.walking = false
+	if x.endAsked || !x.Streaming {
+		x.End()
+	}
+}
+
+// Suspend lets End close the exchange while it waits for its body.
+func (x *Exchange) Suspend() { x.walking = false }
+
+// Duration is the time from the parsed head to the end.
+func (x *Exchange) Duration() time.Duration { return time.Duration(x.Timing.End - x.Timing.Start) }
+
+// End says that the last byte of the answer is out, or that nobody waits for it
+// any more. Only the first call counts.
+func (x *Exchange) End() {
+	if x.walking {
+		x.endAsked = true
+		return
+	}
+	if x.ended {
+		return
+	}
+	x.ended = true
+	x.Done(x)
+}
+
+// Ended says whether End was called.
+func (x *Exchange) Ended() bool { return x.ended }
+
+// Close makes an exchange an io.Closer user value of fasthttp: between the
+// ExpectHandler and the handler fasthttp closes it if the body never comes.
+func (x *Exchange) Close() error {
+	x.End()
+	return nil
+}
+
+// CorrelationID returns the id of this exchange; borrowed.
+func (x *Exchange) CorrelationID() []byte { return x.correlation[:x.idLength] }
+
+// Reset makes the exchange as good as new, but for its buffers and stripe.
+func (x *Exchange) Reset() {
+	x.Params.Reset()
+	*x = Exchange{
+		Params: x.Params, Stripe: x.Stripe, Done: x.Done,
+		correlation: x.correlation,
+		pathBuffer:  x.pathBuffer[:0], hostBuffer: x.hostBuffer[:0], target: x.target[:0],
+	}
+}

@@ -1,0 +1,32 @@
+package proxy
+
+import (
+	"fmt"
+	"net"
+	"time"
+)
+
+// dial opens a connection, until due (monotonic ns). An address that is no name is
+// connected to as it is; a name is asked for by the system's rules, and its IPv6
+// and IPv4 addresses are raced (RFC 8305). Proxies of the environment are not
+// used (SECURITY C13).
+func (p *pool) dial(due int64) (*conn, error) {
+	timeout := time.Duration(due - p.proxy.clock.Mono())
+	if timeout <= 0 {
+		return nil, fmt.Errorf("connecting to %s: %w", p.address, errTimeout)
+	}
+	dialer := net.Dialer{Timeout: timeout}
+	nc, err := dialer.Dial("tcp", p.address)
+	if err != nil {
+		p.proxy.metrics.dialErrors.Add(0, 1)
+		return nil, fmt.Errorf("connecting to %s: %w", p.address, err)
+	}
+	p.proxy.metrics.dials.Add(0, 1)
+	c, err := newConn(p, nc.(*net.TCPConn))
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	p.proxy.sweeper.add(c)
+	return c, nil
+}

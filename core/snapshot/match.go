@@ -1,0 +1,96 @@
+package snapshot
+
+import (
+	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/router"
+	"github.com/suuupra/gateway/core/wire"
+)
+
+// Outcome is what Match found.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Matched          Outcome = iota
+	NoRoute                  // nothing takes the host and path
+	MethodNotAllowed         // something takes host and path, nothing the method
+	BadPath                  // the route that matched refuses what the raw path held
+)
+
+// String says what a caller is answered.
+func (o Outcome) String() string {
+	return [...]string{"the route's answer", "404 no_route", "405 method_not_allowed", "400 bad_request"}[o]
+}
+
+// Match finds the route of x and sets it with its parameters. What matches none
+// keeps route None.
+func (s *Snapshot) Match(x *pipeline.Exchange) Outcome {
+	var found router.Found[*pipeline.Route]
+	q := query(x)
+	switch s.table.Lookup(&q, &found) {
+	case router.MethodNotAllowed:
+		return MethodNotAllowed
+	case router.NoRoute:
+		return NoRoute
+	}
+	x.Route, x.Params = found.Value, found.Params
+	if x.PathFlags&(wire.PathEncodedSlash|wire.PathDoubleSlash) != 0 {
+		return s.matchOdd(x)
+	}
+	return Matched
+}
+
+// matchOdd settles what the route says about encoded and double slashes. A route
+// that keeps double slashes must be the one that matches the kept path too: all
+// that follows sees that path, and no other route's policy may be the right one.
+func (s *Snapshot) matchOdd(x *pipeline.Exchange) Outcome {
+	r := x.Route
+	if x.PathFlags&wire.PathEncodedSlash != 0 && !r.Path.EncodedSlashes {
+		x.Route = s.None
+		return BadPath
+	}
+	if x.PathFlags&wire.PathDoubleSlash == 0 || !r.Path.DoubleSlashes {
+		return Matched
+	}
+	if err := x.SetTarget(r.Path); err != nil {
+		x.Route = s.None
+		return BadPath
+	}
+	var found router.Found[*pipeline.Route]
+	q := query(x)
+	if s.table.Lookup(&q, &found) != router.Matched || found.Value != r {
+		x.Route = s.None
+		return NoRoute
+	}
+	x.Params = found.Params
+	return Matched
+}
+
+// Allow appends the methods that routes take for the host and path of x.
+func (s *Snapshot) Allow(dst []byte, x *pipeline.Exchange) []byte {
+	q := query(x)
+	return s.table.Allow(dst, &q)
+}
+
+// Explain says for each route, in match order, whether it takes x, and why not.
+func (s *Snapshot) Explain(x *pipeline.Exchange) []router.Step {
+	q := query(x)
+	return s.table.Explain(&q)
+}
+
+// Ordered returns all routes in match order.
+func (s *Snapshot) Ordered() []*pipeline.Route {
+	var out []*pipeline.Route
+	for _, i := range s.table.Entries() {
+		out = append(out, s.entries[i])
+	}
+	return out
+}
+
+func query(x *pipeline.Exchange) router.Query {
+	h := &x.Request.Header
+	return router.Query{
+		Listener: x.Peer.Listener, Host: x.Host, Path: x.Path,
+		Method: h.Method(), RawQuery: x.Query, Header: h,
+	}
+}

@@ -1,0 +1,91 @@
+package snapshot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/router"
+	"github.com/suuupra/gateway/core/upstream"
+)
+
+// service takes a declared service from the registry, which may know it already.
+func (c *compiler) service(d *config.Service) error {
+	spec := upstream.ServiceSpec{
+		Name:     d.Name,
+		Balance:  balances[d.Balance],
+		Timeouts: timeouts(d.Timeouts),
+		Retry:    retry(d.Retry),
+		Connections: upstream.ConnectionSettings{
+			Maximum: d.Connections.Maximum, Idle: d.Connections.Idle,
+			IdleTimeout: time.Duration(d.Connections.IdleTimeout), Keepalive: d.Connections.KeepAlive,
+		},
+	}
+	for _, e := range d.Endpoints {
+		spec.Endpoints = append(spec.Endpoints, upstream.EndpointSpec{Address: e.Address, HostHeader: e.Address, Weight: e.Weight})
+	}
+	s, err := c.parts.Services.Acquire(spec)
+	if err != nil {
+		return fmt.Errorf("%s: service %s: %w", d.At, d.Name, err)
+	}
+	c.closing(s.Release)
+	c.services[d.Name] = s
+	return nil
+}
+
+// balances maps the words of the configuration to balancers.
+var balances = map[string]upstream.Balance{
+	"weighted_round_robin": upstream.WeightedRoundRobin,
+	"least_requests":       upstream.LeastRequests,
+	"random":               upstream.Random,
+}
+
+func timeouts(t config.Timeouts) upstream.Timeouts {
+	return upstream.Timeouts{
+		Connect: time.Duration(t.Connect), Response: time.Duration(t.Response),
+		Idle: time.Duration(t.Idle), Total: time.Duration(t.Total),
+	}
+}
+
+func retry(r config.Retry) upstream.Retry {
+	out := upstream.Retry{
+		Retries: r.Retries, PerTry: time.Duration(r.PerTry), Budget: float64(r.Budget),
+		Backoff: upstream.Backoff{Initial: time.Duration(r.Backoff.Initial), Maximum: time.Duration(r.Backoff.Maximum)},
+	}
+	for _, on := range r.When {
+		out.When |= reasons[on]
+	}
+	return out
+}
+
+// reasons maps the words of the configuration to reasons for a retry.
+var reasons = map[config.RetryOn]upstream.When{
+	config.RetryOnConnect: upstream.OnConnect,
+	config.RetryOnReset:   upstream.OnReset,
+	config.RetryOnTimeout: upstream.OnTimeout,
+	"502":                 upstream.On502,
+	"503":                 upstream.On503,
+	"504":                 upstream.On504,
+}
+
+// parameters returns the names that every path of the match binds, with those of
+// its hosts: only they are there for a template whatever path was taken.
+func parameters(m *config.Match) ([]string, error) {
+	var names []string
+	for i, text := range m.AllPaths() {
+		p, err := router.ParsePattern(text)
+		if err != nil {
+			return nil, fmt.Errorf("match.path: %w", err)
+		}
+		if i == 0 {
+			names = append(names, p.Names()...)
+			continue
+		}
+		names = slices.DeleteFunc(names, func(n string) bool { return !slices.Contains(p.Names(), n) })
+	}
+	return names, nil
+}
+
+func hasQuery(to string) bool { return strings.Contains(to, "?") }
