@@ -23,6 +23,7 @@ type verdict struct {
 	violation error // what ended it; nil: the stream did
 }
 
+// scanAll feeds the scanner byte by byte, message after message.
 func scanAll(data []byte) verdict {
 	v := verdict{headEnd: -1}
 	limits := roomy
