@@ -115,26 +115,26 @@ func stripAnswer(h *fasthttp.ResponseHeader, names wire.Names) {
 	}
 	h.SetNoDefaultContentType(true)
 	h.ResetConnectionClose()
-	if names&(answerHopByHop|wire.NameXCorrelationID) == 0 {
+	if !names.Has(answerHopByHop | wire.NameXCorrelationID) {
 		return
 	}
-	if names&wire.NameConnection != 0 {
-		if names&wire.NameConnectionOther != 0 {
+	if names.Has(wire.NameConnection) {
+		if names.Has(wire.NameConnectionOther) {
 			stripNamed(h, h.PeekAll(fasthttp.HeaderConnection))
 		}
 		h.DelBytes(connectionName)
 	}
-	if names&wire.NameTrailer != 0 {
+	if names.Has(wire.NameTrailer) {
 		_ = h.SetTrailerBytes(nil) // the empty list holds no forbidden name
 	}
-	if names&wire.NameTE != 0 {
+	if names.Has(wire.NameTE) {
 		h.DelBytes(teName)
 	}
-	if names&wire.NameXCorrelationID != 0 {
+	if names.Has(wire.NameXCorrelationID) {
 		h.DelBytes(correlationName)
 	}
 	for _, f := range hopFields {
-		if names&f.bit != 0 {
+		if names.Has(f.bit) {
 			for _, name := range f.names {
 				h.DelBytes(name)
 			}

@@ -53,6 +53,7 @@ func (t *trip) takeBody() (verdict pipeline.Verdict, ok bool) {
 		return x.Fail(fault.BodyTooLarge), false
 	case length < 0 || length > x.Route.Buffer:
 		t.content, t.length = streamed, length
+		t.announce = length < 0 && len(x.Route.Trailers) > 0 && x.Head.Names.Has(wire.NameTrailer)
 		return pipeline.Continue, true
 	}
 	t.body = slices.Grow(t.body[:0], headRoom+int(length))[:headRoom+int(length)]

@@ -17,6 +17,7 @@ var (
 	proxyConnection      = []byte("Proxy-Connection")
 	proxyAuthenticate    = []byte("Proxy-Authenticate")
 	proxyAuthorization   = []byte("Proxy-Authorization")
+	proxyAuthInfo        = []byte("Proxy-Authentication-Info")
 	teName               = []byte("Te")
 	upgradeName          = []byte("Upgrade")
 	expectName           = []byte("Expect")
@@ -37,9 +38,7 @@ var (
 const (
 	hopByHop = wire.NameConnection | wire.NameKeepAlive | wire.NameProxyConnection | wire.NameProxyAuth |
 		wire.NameTE | wire.NameUpgrade | wire.NameExpect | wire.NameTrailer
-	foreign   = wire.NameReserved | wire.NameSpoofed | wire.NameOdd
-	forwarded = wire.NameForwarded | wire.NameXForwardedFor | wire.NameXForwardedProto | wire.NameXForwardedHost |
-		wire.NameXForwardedOther | wire.NameXRealIP
+	foreign = wire.NameReserved | wire.NameSpoofed | wire.NameOdd
 )
 
 // Sanitize takes from a request what no caller may send, ahead of any policy:
@@ -53,18 +52,26 @@ const (
 func (p *Proxy) Sanitize(x *pipeline.Exchange, trusted *clientip.Trusted) {
 	names := x.Head.Names
 	h := &x.Request.Header
-	if names&hopByHop != 0 {
+	x.Client, x.Scheme = x.Peer.Address.Addr().Unmap().WithZone(""), schemeOf(x.Peer)
+	if names.Has(hopByHop) {
 		stripRequest(h, names)
 	}
-	if names&foreign != 0 {
-		p.dropForeign(h)
-	}
-	if names&wire.NameXCorrelationID != 0 {
+	if names.Has(wire.NameXCorrelationID) {
 		h.DelBytes(correlationName)
 	}
-	x.Client, x.Scheme = x.Peer.Address.Addr().Unmap().WithZone(""), schemeOf(x.Peer)
-	if names&forwarded != 0 {
-		p.identify(x, trusted)
+	if !names.Has(foreign | wire.Forwarded) {
+		return
+	}
+	believed := trusted.Contains(x.Client)
+	if names.Has(foreign) || !believed {
+		p.dropForeign(x, believed)
+	}
+	switch {
+	case !names.Has(wire.Forwarded):
+	case believed:
+		p.readForwarded(x, trusted)
+	default:
+		p.stranger(x.Client, x.Stripe)
 	}
 }
 
@@ -77,9 +84,9 @@ func schemeOf(peer pipeline.Peer) string {
 
 // stripRequest removes hop-by-hop fields, guided by the names that were met.
 func stripRequest(h *fasthttp.RequestHeader, names wire.Names) {
-	if names&wire.NameConnection != 0 {
+	if names.Has(wire.NameConnection) {
 		closing := h.ConnectionClose()
-		if names&wire.NameConnectionOther != 0 {
+		if names.Has(wire.NameConnectionOther) {
 			stripNamed(h, h.PeekAll(fasthttp.HeaderConnection))
 		}
 		h.DelBytes(connectionName)
@@ -87,16 +94,16 @@ func stripRequest(h *fasthttp.RequestHeader, names wire.Names) {
 			h.SetConnectionClose()
 		}
 	}
-	if names&wire.NameTE != 0 {
+	if names.Has(wire.NameTE) {
 		stripTE(h)
 	}
-	if names&wire.NameTrailer != 0 {
+	if names.Has(wire.NameTrailer) {
 		// What a client announces would turn fields that are set later into
 		// trailers. Those that may pass are announced by compose.
 		_ = h.SetTrailerBytes(nil) // the empty list holds no forbidden name
 	}
 	for _, f := range hopFields {
-		if names&f.bit != 0 {
+		if names.Has(f.bit) {
 			for _, name := range f.names {
 				h.DelBytes(name)
 			}
@@ -111,7 +118,7 @@ var hopFields = [...]struct {
 }{
 	{wire.NameKeepAlive, [][]byte{keepAliveName}},
 	{wire.NameProxyConnection, [][]byte{proxyConnection}},
-	{wire.NameProxyAuth, [][]byte{proxyAuthenticate, proxyAuthorization}},
+	{wire.NameProxyAuth, [][]byte{proxyAuthenticate, proxyAuthorization, proxyAuthInfo}},
 	{wire.NameUpgrade, [][]byte{upgradeName}},
 	{wire.NameExpect, [][]byte{expectName}},
 }
@@ -162,14 +169,18 @@ func stripTE(h *fasthttp.RequestHeader) {
 	}
 }
 
-// dropForeign deletes fields whose names only the gateway may set, and those
-// whose names a service could read as others.
-func (p *Proxy) dropForeign(h *fasthttp.RequestHeader) {
+// dropForeign deletes fields whose names only the gateway may set, in whatever
+// spelling, and those with odd names where they are to be dropped. What tells of
+// the way here stays if the peer is believed and spells it as it should.
+func (p *Proxy) dropForeign(x *pipeline.Exchange, believed bool) {
+	h := &x.Request.Header
+	dropOdd := x.Head.Names.Has(wire.NameOdd)
 	s := p.scratch.Get().(*scratch)
 	defer p.scratch.Put(s)
 	s.bytes = s.bytes[:0]
 	for name := range h.All() {
-		if wire.Reserved(name) || odd(name) {
+		switch {
+		case odd(name) && dropOdd, wire.Reserved(name) && !(believed && tellsOfTheWay(name)):
 			s.bytes = append(append(s.bytes, name...), 0)
 		}
 	}
@@ -193,18 +204,10 @@ func odd(name []byte) bool {
 	return false
 }
 
-// identify deals with forwarded fields (SECURITY C10): from a stranger they go;
-// from a trusted proxy it is read who calls, and they are completed at once, for
-// the set of proxies is known here only.
-func (p *Proxy) identify(x *pipeline.Exchange, trusted *clientip.Trusted) {
+// readForwarded reads from the fields of a trusted proxy who calls (SECURITY C10),
+// and completes them at once: the set of proxies is known here only.
+func (p *Proxy) readForwarded(x *pipeline.Exchange, trusted *clientip.Trusted) {
 	h := &x.Request.Header
-	if !trusted.Contains(x.Client) {
-		for _, name := range forwardedNames {
-			h.DelBytes(name)
-		}
-		p.stranger(x.Client, x.Stripe)
-		return
-	}
 	var room [4][]byte
 	lines := append(room[:0], h.PeekAll(fasthttp.HeaderXForwardedFor)...)
 	w := trusted.Read(x.Client, lines)
@@ -239,11 +242,19 @@ func (p *Proxy) identify(x *pipeline.Exchange, trusted *clientip.Trusted) {
 	h.SetCanonical(forwardedProtoName, w.Scheme)
 }
 
-// forwardedNames are the fields by which proxies tell of a client. Only a trusted
-// one is believed.
-var forwardedNames = [...][]byte{
+// wayNames are the fields by which proxies tell of a client, in their one spelling.
+var wayNames = [...][]byte{
 	forwardedForName, forwardedProtoName, forwardedHostName, forwardedName, realIPName,
 	[]byte("X-Forwarded-Port"), []byte("X-Forwarded-Prefix"), []byte("X-Forwarded-Server"), []byte("X-Forwarded-Ssl"),
-	[]byte("X-Original-Url"), []byte("X-Rewrite-Url"), []byte("True-Client-Ip"), []byte("Cf-Connecting-Ip"),
-	[]byte("X-Client-Ip"), []byte("X-Client-Cert"),
+	[]byte("X-Forwarded-Scheme"), []byte("X-Original-Url"), []byte("X-Rewrite-Url"), []byte("True-Client-Ip"),
+	[]byte("Cf-Connecting-Ip"), []byte("X-Client-Ip"), []byte("X-Client-Cert"),
+}
+
+func tellsOfTheWay(name []byte) bool {
+	for _, n := range wayNames {
+		if bytes.EqualFold(n, name) {
+			return true
+		}
+	}
+	return false
 }
