@@ -321,7 +321,7 @@ func refusedSegment(s string) string {
 	switch {
 	case s == "." || s == "..":
 		return "a dot segment: it is resolved before paths are matched"
-	case strings.HasPrefix(s, ".;") || strings.HasPrefix(s, "..;"):
+	case hasDotsParameter(s):
 		return "a dot segment with a ;: such a path is refused before it is matched"
 	case s == "*" || s == "**":
 		return "* is no wildcard in a path: {name} takes one segment, {name...} the rest"
@@ -330,6 +330,13 @@ func refusedSegment(s string) string {
 	default:
 		return ""
 	}
+}
+
+// hasDotsParameter says whether a segment is "." or ".." with a parameter behind,
+// which some servers read as a dot segment.
+func hasDotsParameter(s string) bool {
+	after := strings.TrimPrefix(strings.TrimPrefix(s, "."), ".")
+	return after != s && (strings.HasPrefix(after, ";") || strings.HasPrefix(after, "%3B"))
 }
 
 const upperHex = "0123456789ABCDEF"

@@ -106,6 +106,7 @@ func TestParsePatternErrors(t *testing.T) {
 		"/%2e%2E/b":                   {1, "dot segment"},
 		"/..;x/b":                     {1, "dot segment with a ;"},
 		"/.;/b":                       {1, "dot segment with a ;"},
+		"/..%3bx":                     {1, "dot segment with a ;"},
 		"/a/*":                        {3, "{name...} the rest"},
 		"/a/:id":                      {3, "written {id}"},
 		"/a/\xff":                     {3, "not UTF-8"},
