@@ -104,7 +104,7 @@ func (l *loop) open() error {
 // run sends the schedule, beginning at start, and returns when every request has
 // an answer or a failure, or ctx ends.
 func (l *loop) run(ctx context.Context, start time.Time) error {
-	l.start, l.looked, l.armed = start, 0, 0
+	l.start, l.looked, l.armed = start, 0, 0 // times were counted from another start so far
 	for i := range l.conns {
 		l.conns[i].since = 0
 	}
