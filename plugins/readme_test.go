@@ -7,13 +7,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/suuupra/gateway/core/gateway/gatewaytest"
 	"github.com/suuupra/gateway/plugins"
 )
 
 // sections are those of every README, in this order.
 var sections = []string{"Name", "Description", "Syntax", "Examples", "Metrics", "Errors"}
 
-var heading = regexp.MustCompile(`(?m)^## (.+)$`)
+var (
+	heading = regexp.MustCompile(`(?m)^## (.+)$`)
+	example = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+)
 
 func readme(t *testing.T, name string) string {
 	t.Helper()
@@ -40,6 +44,26 @@ func TestReadmeSections(t *testing.T) {
 			if !strings.Contains(text, key+":") {
 				t.Errorf("%s: the README does not show the option %s", p.Name, key)
 			}
+		}
+	}
+}
+
+// Every example of a README runs as it stands, but for the address it listens on.
+func TestReadmeExamples(t *testing.T) {
+	t.Parallel()
+	for _, p := range plugins.All() {
+		examples := example.FindAllStringSubmatch(readme(t, p.Name), -1)
+		if len(examples) == 0 {
+			t.Errorf("%s: the README has no example", p.Name)
+		}
+		for i, m := range examples {
+			t.Run(p.Name+"/"+string(rune('1'+i)), func(t *testing.T) {
+				t.Parallel()
+				if !strings.Contains(m[1], p.Name+":") {
+					t.Errorf("the example does not use %s:\n%s", p.Name, m[1])
+				}
+				gatewaytest.Run(t, m[1])
+			})
 		}
 	}
 }
