@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -337,6 +338,56 @@ func TestFileThatCanNotBeFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.eventually(t, "a new file", func() bool { _, err := os.Stat(path); return err == nil })
+}
+
+func TestTendOfAClosedFile(t *testing.T) {
+	t.Parallel()
+	f, err := openFile(filepath.Join(t.TempDir(), "access.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Tend(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Tend(); err == nil {
+		t.Error("a closed file can be tended")
+	}
+}
+
+// A pipe without a reader would block whoever opens it.
+func TestPipesAreRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := probe(path); err == nil {
+		t.Error("probe accepts a pipe")
+	}
+	if _, err := openOutput(path); err == nil {
+		t.Error("a pipe was opened")
+	}
+}
+
+// failingClose is an output whose Close fails.
+type failingClose struct{ discarding }
+
+func (failingClose) Close() error { return errors.New("no space left") }
+
+// discarding takes everything.
+type discarding struct{}
+
+func (discarding) Write(p []byte) (int, error) { return len(p), nil }
+func (discarding) Tend() error                 { return nil }
+func (discarding) Close() error                { return nil }
+
+func TestCloseReturnsTheErrorOfTheOutput(t *testing.T) {
+	t.Parallel()
+	s := newSink("test", opens(failingClose{}), plugintest.Deps(t))
+	s.end(s.begin(0, 1))
+	if err := s.Close(); err == nil || err.Error() != "closing the access log: no space left" {
+		t.Errorf("got %v", err)
+	}
 }
 
 // The runtime would end the process at a closed stdout; a duplicate returns the error.
