@@ -209,17 +209,21 @@ func (r *ChunkedReader) Read(p []byte) (int, error) {
 
 // fail keeps an error that is for good.
 func (r *ChunkedReader) fail(err error) error {
-	var timeout interface{ Timeout() bool }
 	switch {
-	case errors.Is(err, errLast):
+	case err == errLast:
 		err = io.EOF
-	case errors.Is(err, io.EOF):
+	case err == io.EOF:
 		err = io.ErrUnexpectedEOF
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return err
 	}
 	r.err = err
 	return err
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // errLast says that the last CRLF was read.

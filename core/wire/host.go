@@ -98,12 +98,26 @@ func CanonicalHost(dst, host []byte) (name, port []byte, err error) {
 	if n := len(name); n > 1 && name[n-1] == '.' {
 		name = name[:n-1]
 	}
+	if len(name) > 0 && name[0] == '[' {
+		return canonicalLiteral(dst, name), port, nil
+	}
 	for _, c := range name {
 		if c >= 'A' && c <= 'Z' {
 			return lowered(dst, name), port, nil
 		}
 	}
 	return name, port, nil
+}
+
+// canonicalLiteral writes "[IPv6]" as RFC 5952 does: one address has many texts.
+func canonicalLiteral(dst, name []byte) []byte {
+	start := len(dst)
+	address, err := netip.ParseAddr(string(name[1 : len(name)-1]))
+	if err != nil {
+		return name // splitHost has parsed the same bytes
+	}
+	dst = address.AppendTo(append(dst, '['))
+	return append(dst, ']')[start:]
 }
 
 func lowered(dst, name []byte) []byte {
