@@ -46,8 +46,6 @@ func parseField(line []byte, odd OddNames) (field, *Violation) {
 type framing struct {
 	names   Names
 	length  int64 // -1 chunked, -2 not said
-	lines   int
-	hosts   int
 	lengths int
 }
 
