@@ -2,16 +2,44 @@ package setting
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // excerptWidth bounds the characters of a source line that an excerpt shows.
 const excerptWidth = 120
 
-// secretish finds the value after a key that probably names a secret, in sources
-// that could not be parsed and in values whose key is unknown.
-var secretish = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|credential|key|hash|url|dsn)[\w-]*["']?\s*[:=]\s*)(.+)$`)
+// Values whose keys look like those of secrets are masked too: options that nobody
+// decoded, and files that could not be parsed, hold secrets that nobody marked.
+// In the latter every key that may hold one counts, and the rest of its line.
+var (
+	secretWords  = regexp.MustCompile(`(?i)(?:password|passwd|passphrase|secret|token|credential)s?["']?\s*[:=]\s*("[^"]*"?|'[^']*'?|[^\s"'\[{,}\]].*)`)
+	secretInFlow = regexp.MustCompile(`(?i)(?:password|passwd|passphrase|secret|token|credential)s?["']?\s*[:=]\s*("[^"]*"?|'[^']*'?|[^\s"'\[{,}\]][^,}\]]*)`)
+	secretGuess  = regexp.MustCompile(`(?i)(?:password|passwd|passphrase|secret|token|credential|key|hash|url|dsn)[\w-]*["']?\s*[:=]\s*(.+)`)
+)
+
+// guess adds to masks what looks like a secret in line.
+func guess(line string, masks set, unparsed bool) set {
+	pattern := secretWords
+	if unparsed {
+		pattern = secretGuess
+	} else if strings.ContainsAny(line, "{[") {
+		pattern = secretInFlow
+	}
+	found := pattern.FindAllStringSubmatchIndex(line, -1)
+	if len(found) == 0 {
+		return masks
+	}
+	out := make(set, len(masks)+len(found))
+	maps.Copy(out, masks)
+	for _, m := range found {
+		column := utf8.RuneCountInString(line[:m[2]]) + 1
+		out[column] = max(out[column], utf8.RuneCountInString(line[m[2]:m[3]]))
+	}
+	return out
+}
 
 // AddSource remembers the text of a source, from which excerpts are cut.
 func (r *Report) AddSource(name string, text []byte) {
@@ -54,17 +82,15 @@ func (r *Report) IsSecret(p Position) bool { return r.shared().secrets[p] }
 
 // Excerpt returns the line of p with a caret below its column, each line ended
 // by a line break, or "" if the source is not known. What Mask was told of, and
-// in a file that could not be parsed what looks like a secret, reads "***".
+// what looks like a secret, reads "***".
 func (r *Report) Excerpt(p Position) string {
 	s := r.shared()
 	lines := s.sources[p.Source]
 	if p.Line < 1 || p.Line > len(lines) {
 		return ""
 	}
-	line, column := maskLine([]rune(lines[p.Line-1]), p.Column, s.masks[p.Source][p.Line])
-	if s.unparsed[p.Source] {
-		line = []rune(secretish.ReplaceAllString(string(line), "${1}"+Masked))
-	}
+	masks := guess(lines[p.Line-1], s.masks[p.Source][p.Line], s.unparsed[p.Source])
+	line, column := maskLine([]rune(lines[p.Line-1]), p.Column, masks)
 	for i, c := range line {
 		if c < ' ' || c == 0x7f {
 			line[i] = ' ' // tabs would move the caret, controls the terminal

@@ -31,6 +31,17 @@ const (
 // ones. Tags, complex keys, several documents and duplicate keys are errors.
 func Parse(source string, text []byte, r *Report) *Node {
 	r.AddSource(source, text)
+	file := parseText(source, text, r)
+	if file == nil {
+		r.shared().unparsed[source] = true
+		return nil
+	}
+	c := converter{source: source, r: r, anchors: make(map[string]*Node)}
+	return c.file(file)
+}
+
+// parseText returns the parser's tree, or nil and a problem.
+func parseText(source string, text []byte, r *Report) *ast.File {
 	if len(text) > MaxSource {
 		r.Add(Position{source, 1, 1}, "", fmt.Sprintf("want at most %s, got %d bytes", Size(MaxSource), len(text)), "")
 		return nil
@@ -46,12 +57,10 @@ func Parse(source string, text []byte, r *Report) *Node {
 	}
 	file, err := parseBytes(text)
 	if err != nil {
-		r.shared().unparsed[source] = true
 		r.add(syntaxProblem(source, err))
 		return nil
 	}
-	c := converter{source: source, r: r, anchors: make(map[string]*Node)}
-	return c.file(file)
+	return file
 }
 
 func invalidUTF8(text []byte) int {
@@ -288,6 +297,7 @@ func (c *converter) mapping(n ast.Node, values []*ast.MappingValueNode, path str
 		child := c.node(value.Value, join(path, key))
 		if i := own.lookup(key); i >= 0 {
 			c.r.add(Problem{At: at, Path: join(path, key), Text: "duplicate key; it stands at " + own.Entries[i].At.String() + " already"})
+			c.r.Mask(child) // what it may hold is not decoded
 			continue
 		}
 		own.Append(Entry{Key: key, At: at, Path: join(path, key), Value: child})

@@ -17,7 +17,10 @@ func Schema(t reflect.Type) map[string]any {
 	out := schemaOf(t, &field{})
 	out["$schema"] = SchemaDialect
 	out["$defs"] = map[string]any{
-		"off":        map[string]any{"description": "Takes the key out, or switches it off.", "enum": []any{"off", false}},
+		"off": map[string]any{
+			"description": "Takes the key out, or switches it off.",
+			"anyOf":       []any{map[string]any{"enum": []any{"off", false}}, reference("expression")},
+		},
 		"expression": map[string]any{"description": "Replaced by environment variables.", "type": "string", "pattern": `\$\{`},
 	}
 	return out
@@ -173,7 +176,7 @@ func defaultValue(f *field) any {
 	case f.typ.Kind() == reflect.Slice:
 		words := []any{}
 		for _, word := range strings.Split(f.fallback, ",") {
-			words = append(words, word)
+			words = append(words, number(word, f.typ.Elem()))
 		}
 		return words
 	case f.typ.Kind() == reflect.Bool && slices.Contains([]string{"true", "on"}, f.fallback):

@@ -115,7 +115,7 @@ func (s *shower) offIsValue(f *field) bool {
 // fallback prints the default of a field, if it has one.
 func (s *shower) fallback(f *field, depth int) {
 	switch {
-	case s.sparse:
+	case s.sparse || f.sparse:
 	case f.fallback != "" && f.typ.Kind() == reflect.Slice:
 		s.line(depth, f.name+": ["+strings.ReplaceAll(f.fallback, ",", ", ")+"]", nil)
 	case f.fallback != "":
@@ -221,7 +221,7 @@ func (s *shower) scalar(n *Node, t reflect.Type) string {
 	case n.Expanded || t == typeSecret || s.o.IsSecret != nil && s.o.IsSecret(n.At):
 		return strconv.Quote(Masked)
 	default:
-		return quoteText(n.Text, n.Quoted)
+		return quoteText(strings.ReplaceAll(n.Text, "${", "$${"), n.Quoted)
 	}
 }
 
@@ -236,7 +236,7 @@ func quoteText(s string, quoted bool) string {
 	}
 	var b strings.Builder
 	b.WriteByte('"')
-	for _, c := range strings.ReplaceAll(s, "${", "$${") {
+	for _, c := range s {
 		switch {
 		case c == '"' || c == '\\':
 			b.WriteByte('\\')
@@ -256,4 +256,7 @@ func quoteText(s string, quoted bool) string {
 	return b.String() + `"`
 }
 
-func quoteKey(s string) string { return quoteText(s, notString.MatchString(s)) }
+// quoteKey is quoteText for keys; null would be none.
+func quoteKey(s string) string {
+	return quoteText(s, notString.MatchString(s) || strings.EqualFold(s, "null"))
+}

@@ -115,7 +115,11 @@ func (z *Size) UnmarshalText(text []byte) error {
 			}
 		}
 	}
-	return &ValueError{Want: wantSize, Suggest: suggestSize(s)}
+	e := &ValueError{Want: wantSize, Suggest: suggestSize(s)}
+	if e.Suggest == s {
+		e.Suggest = "" // the unit is right, the number is too large
+	}
+	return e
 }
 
 // suggestSize guesses the unit: 64k, 64 KB and 64kib are all 64KiB.
@@ -172,7 +176,7 @@ func (r *Rate) UnmarshalText(text []byte) error {
 	var d Duration
 	if err := d.UnmarshalText([]byte(per)); err != nil || d <= 0 {
 		e := &ValueError{Want: wantRate}
-		if d.UnmarshalText([]byte("1"+per)) == nil && d > 0 {
+		if per != "" && !isDigits(per[:1]) && d.UnmarshalText([]byte("1"+per)) == nil {
 			e.Suggest = count + "/1" + per
 		}
 		return e

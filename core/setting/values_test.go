@@ -78,7 +78,7 @@ func TestValues(t *testing.T) {
 		{new(setting.Size), "5KK", "!"},
 		{new(setting.Size), "9223372036854775807B", "9223372036854775807B"},
 		{new(setting.Size), "9223372036854775808B", "!"},
-		{new(setting.Size), "8388608TiB", "?8388608TiB"},
+		{new(setting.Size), "8388608TiB", "!"},
 		{new(setting.Rate), "1000/1m", "1000/1m"},
 		{new(setting.Rate), "20/1s", "20/1s"},
 		{new(setting.Rate), "5/m", "?5/1m"},
