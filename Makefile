@@ -4,13 +4,14 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load pgo audit clean
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load audit clean
 
 export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COVERAGE := 90
 FUZZTIME ?= 20s
+RATE ?= 20000
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,14 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+# The binary is passed on, so that what is measured is what is built.
+bench: build ## CPU per request beside nginx and HAProxy, interleaved; writes bench/RESULTS.md
+	@.ci/need nginx:nginx haproxy:haproxy wrk:wrk
+	go run ./bench/compare -gateway '$(CURDIR)/bin/gateway'
+
+bench-load: build ## latencies and memory at RATE (20000) requests a second and half of it; writes bench/OPENLOOP.md
+	go run ./bench/compare -open-loop $(RATE) -gateway '$(CURDIR)/bin/gateway'
 
 audit: build ## go mod verify, the licences, bin/sbom.json
 	@.ci/audit
