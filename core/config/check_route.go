@@ -7,6 +7,7 @@ import (
 
 	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/setting"
+	"github.com/suuupra/gateway/core/wire"
 )
 
 // unmatched is the name under which requests are counted that match no route.
@@ -287,29 +288,26 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// noTrailers are fields that frame, route or authorize a message, or that only
-// the gateway sets: as trailers they would come after they were looked at (RFC
-// 9110 §6.5.1, SECURITY C3).
+// noTrailers are fields that frame, route or authorize a message: in a trailer
+// they would come after they were looked at (RFC 9110 §6.5.1).
 var noTrailers = []string{
 	"authorization", "cache-control", "connection", "content-encoding", "content-length", "content-range", "content-type",
-	"cookie", "date", "expect", "forwarded", "host", "idempotency-key", "keep-alive", "max-forwards", "origin", "pragma", "range",
+	"cookie", "date", "expect", "host", "idempotency-key", "keep-alive", "max-forwards", "origin", "pragma", "range",
 	"server", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "vary", "via", "warning", "www-authenticate",
-	"true-client-ip", "cf-connecting-ip", "x-api-key", "x-client-cert", "x-client-id", "x-client-ip", "x-correlation-id",
-	"x-original-url", "x-real-ip", "x-rewrite-url", "x-scopes", "x-user-id",
+	"x-api-key", "x-correlation-id",
 }
 
-// mayTrail says whether a field may be passed on as a trailer.
+// mayTrail says whether a field may be passed on as a trailer: one that no service
+// can take for a field that only the gateway sets (SECURITY C3).
 func mayTrail(name string) bool {
-	folded := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
-	for _, prefix := range []string{"if-", "proxy-", "x-forwarded-", "x-gateway-"} {
-		if strings.HasPrefix(folded, prefix) {
+	folded := strings.ToLower(name)
+	for _, c := range []byte(folded) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
 			return false
 		}
 	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
+	if strings.HasPrefix(folded, "if-") || strings.HasPrefix(folded, "proxy-") {
+		return false
 	}
-	return !slices.Contains(noTrailers, folded)
+	return !slices.Contains(noTrailers, folded) && !wire.Reserved([]byte(name))
 }

@@ -54,10 +54,13 @@ func (d *decoder) value(n *Node, v reflect.Value, f *field, p place) {
 		v.Set(reflect.ValueOf(n))
 	case n.Unset:
 		d.fallback(v, f)
+		if v.Kind() == reflect.Struct && !isScalar(v.Type()) && !v.Addr().Type().Implements(typeNodeDecoder) {
+			d.roles(n, v, p)
+		}
 	case n.IsOff() && d.off(n, v, f):
 	case n.Kind == Scalar && n.Quoted && n.Text == "off" && !n.Expanded && takesOff(v.Type(), f):
 		d.fallback(v, f)
-		d.refuse(n, "want off without quotes, got the string \"off\"", "")
+		d.r.AddNode(n, "want off without quotes, got the string \"off\"", "")
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), f, p)
@@ -152,7 +155,7 @@ func (d *decoder) structure(n *Node, v reflect.Value, p place) {
 		if n.IsOff() {
 			text += ": it can't be switched off"
 		}
-		d.refuse(n, text, "")
+		d.r.AddNode(n, text, "")
 		return
 	}
 	d.roles(n, v, p)
@@ -227,7 +230,7 @@ func isKnown(key string, fields []field) bool {
 // named reads a map into a slice of *struct, sorted by name.
 func (d *decoder) named(n *Node, v reflect.Value) {
 	if n.Kind != Map {
-		d.refuse(n, "want a map of names, got "+n.Describe(), "")
+		d.r.AddNode(n, "want a map of names, got "+n.Describe(), "")
 		return
 	}
 	entries := slices.Clone(n.Entries)
@@ -267,7 +270,7 @@ func (d *decoder) entries(n *Node, v reflect.Value, f *field) {
 		panic(fmt.Sprintf("setting: keys of %s must be strings", v.Type()))
 	}
 	if n.Kind != Map {
-		d.refuse(n, "want a map, got "+n.Describe(), "")
+		d.r.AddNode(n, "want a map, got "+n.Describe(), "")
 		return
 	}
 	elem := v.Type().Elem()
@@ -292,7 +295,7 @@ func (d *decoder) list(n *Node, v reflect.Value, f *field) {
 		if scalars {
 			want = "want a list or a comma-separated string, got "
 		}
-		d.refuse(n, want+n.Describe(), "")
+		d.r.AddNode(n, want+n.Describe(), "")
 		return
 	}
 	items := n.Values()

@@ -86,6 +86,7 @@ type everything struct {
 	Pointers map[string]*inner        `yaml:"pointers"`
 	Raw      map[string]*setting.Node `yaml:"raw"`
 	Node     *setting.Node            `yaml:"node"`
+	Mode     string                   `yaml:"mode" default:"off" off:"true" enum:"names"`
 	Skipped  string                   `yaml:"-"`
 	Embedded `yaml:",inline"`
 	hidden   int
@@ -189,7 +190,7 @@ func TestDecodePlaces(t *testing.T) {
 func TestDecodeProblems(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"a: 1":                          `a: unknown key "a"; known here: text, blank, number, small, count, ratio, flag, wait, size, rate, share, secret, nets, words, color, colors, form, retry, again, inner, pointer, pnumber, items, list, map, pointers, raw, node, deep`,
+		"a: 1":                          `a: unknown key "a"; known here: text, blank, number, small, count, ratio, flag, wait, size, rate, share, secret, nets, words, color, colors, form, retry, again, inner, pointer, pnumber, items, list, map, pointers, raw, node, mode, deep`,
 		"secrte: x":                     `secrte: unknown key "secrte" (did you mean "secret"?)`,
 		"- x":                           "want a map, got a list",
 		"text: [x]":                     "text: want a string, got a list",
@@ -238,6 +239,7 @@ func TestDecodeProblems(t *testing.T) {
 		"list: [x]":                     `list[0]: want a map, got "x"`,
 		"color: green":                  `color: want red or blue, got "green"`,
 		"color: {}":                     `color: want a string, got a map`,
+		"mode: name":                    `mode: want names or off, got "name" (did you mean "names"?)`,
 		"retry: 'off'":                  `retry: want off without quotes, got the string "off"`,
 		"inner: off":                    `inner: want a map, got "off": it can't be switched off`,
 		"inner: {level: hihg}":          `inner.level: want low or high, got "hihg" (did you mean "high"?)`,

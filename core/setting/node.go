@@ -155,8 +155,9 @@ func (n *Node) find(path string) (*Node, string) {
 func (n *Node) step(path string) (next *Node, rest string) {
 	if path[0] == '[' {
 		digits, rest, _ := strings.Cut(path[1:], "]")
-		if i, err := strconv.Atoi(digits); err == nil && n != nil && i >= 0 && i < len(n.Items) {
-			return n.Items[i], rest
+		values := n.Values()
+		if i, err := strconv.Atoi(digits); err == nil && i >= 0 && i < len(values) {
+			return values[i], rest
 		}
 		return nil, rest
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -99,19 +100,39 @@ func (r *Report) Warn(at Position, path, text, suggestion string) {
 }
 
 // AddNode reports a problem of a value, at the value's own place and path.
+// What must not be shown of n is taken out of text and suggestion.
 func (r *Report) AddNode(n *Node, text, suggestion string) {
-	r.add(Problem{At: n.At, Path: n.Path, Text: text, Suggest: suggestion})
+	r.add(r.conceal(Problem{At: n.At, Path: n.Path, Text: text, Suggest: suggestion}, n))
 }
 
 // WarnNode is AddNode for what works all the same.
 func (r *Report) WarnNode(n *Node, text, suggestion string) {
-	r.add(Problem{At: n.At, Path: n.Path, Text: text, Suggest: suggestion, Warning: true})
+	r.add(r.conceal(Problem{At: n.At, Path: n.Path, Text: text, Suggest: suggestion, Warning: true}, n))
+}
+
+// conceal takes the text of a secret or expanded scalar out of a message about
+// it. Texts of a few letters are taken out in quotes only: they may stand in any
+// word.
+func (r *Report) conceal(p Problem, n *Node) Problem {
+	if n.Kind != Scalar || n.Text == "" || !n.Expanded && !r.shared().secrets[n.At] {
+		return p
+	}
+	instead := Masked
+	if n.Expanded {
+		instead = n.Describe()
+	}
+	p.Text = strings.ReplaceAll(p.Text, strconv.Quote(n.Text), instead)
+	if len(n.Text) > 3 {
+		p.Text = strings.ReplaceAll(p.Text, n.Text, instead)
+	}
+	p.Suggest = ""
+	return p
 }
 
 // AddField reports a problem of a field beneath the node that In named, such as
 // "accept[0]". If nothing was written there, the problem stands at the nearest
-// value around it, with the path of the field. Text must not quote the value of
-// a field that may hold a secret.
+// value around it, with the path of the field. What must not be shown of the
+// field's value is taken out of text and suggestion.
 func (r *Report) AddField(field, text, suggestion string) {
 	r.add(r.field(Problem{Text: text, Suggest: suggestion}, field))
 }
@@ -136,7 +157,7 @@ func (r *Report) field(p Problem, field string) Problem {
 	default:
 		p.Path += "." + rest
 	}
-	return p
+	return r.conceal(p, n)
 }
 
 func (r *Report) add(p Problem) {

@@ -121,6 +121,37 @@ func TestC11_ExcerptsMask(t *testing.T) {
 	}
 }
 
+// TestC11_MessagesConceal wants no text of a secret or of an environment variable
+// in a message, whoever wrote it.
+func TestC11_MessagesConceal(t *testing.T) {
+	t.Parallel()
+	var r setting.Report
+	n := setting.Parse("f", []byte("text: ${A}\nsecret: hunter2\nwords: 'x, y'\nblank: plain\ncolor: ${B}\n"), &r)
+	setting.Expand(n, setting.Variables{Lookup: func(name string) (string, bool) { return map[string]string{"A": "s3cr3t/", "B": "a"}[name], true }}, &r)
+	var v everything
+	setting.Decode(n, &v, &setting.Report{})
+	setting.Decode(n.With("color", nil).With("words", nil), &v, &r)
+	in := r.In(n)
+	in.AddField("text", `want no /, got "s3cr3t/" (s3cr3t/)`, "s3cr3t")
+	in.WarnField("secret", `short: hunter2, "hunter2"`, "hunter22")
+	in.AddField("words[1]", `want z, got "y"`, "z")
+	in.AddField("blank", `want z, got "plain"`, "plane")
+	in.AddField("color", `want any other, got "a"`, "")
+	r.WarnNode(n.Get("text"), "s3cr3t/", "")
+	var got []string
+	for _, p := range append(r.Problems(), r.Warnings()...) {
+		got = append(got, p.String())
+	}
+	want := []string{
+		`f:1:7: text: want no /, got what ${A} stands for (what ${A} stands for)`, `f:3:12: words[1]: want z, got "y" (did you mean "z"?)`,
+		`f:4:8: blank: want z, got "plain" (did you mean "plane"?)`, `f:5:8: color: want any other, got what ${B} stands for`,
+		`f:1:7: warning: text: what ${A} stands for`, `f:2:9: warning: secret: short: ***, ***`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+}
+
 func TestExcerpt(t *testing.T) {
 	t.Parallel()
 	var r setting.Report

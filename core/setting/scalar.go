@@ -51,15 +51,15 @@ func (d *decoder) scalar(n *Node, v reflect.Value, f *field) {
 	case v.Type() == typeSecret:
 		d.secret(n, v)
 	case n.Kind == Null:
-		d.refuse(n, "want "+wanted(v.Type(), f)+", got nothing: leave the key out or give it a value", "")
+		d.r.AddNode(n, "want "+wanted(v.Type(), f)+", got nothing: leave the key out or give it a value", "")
 	case n.Kind != Scalar:
-		d.refuse(n, "want "+wanted(v.Type(), f)+", got "+n.Describe(), "")
+		d.r.AddNode(n, "want "+wanted(v.Type(), f)+", got "+n.Describe(), "")
 	case n.Text == "" && !f.empty:
 		from := ""
 		if n.Expanded {
 			from = " from " + n.variables
 		}
-		d.refuse(n, "want "+wanted(v.Type(), f)+", got an empty string"+from+": leave the key out instead", "")
+		d.r.AddNode(n, "want "+wanted(v.Type(), f)+", got an empty string"+from+": leave the key out instead", "")
 	case readsText(v.Type()):
 		d.text(n, v, f)
 	case v.Kind() == reflect.String:
@@ -74,9 +74,17 @@ func (d *decoder) scalar(n *Node, v reflect.Value, f *field) {
 // wanted names what a field takes.
 func wanted(t reflect.Type, f *field) string {
 	if len(f.enum) > 0 {
-		return OneOf(f.enum)
+		return OneOf(f.choices())
 	}
 	return form(t) + f.words()
+}
+
+// choices are the words of an enum, and off where it is one.
+func (f *field) choices() []string {
+	if f.off {
+		return append(slices.Clone(f.enum), "off")
+	}
+	return f.enum
 }
 
 // words names what a field takes beside its form.
@@ -119,15 +127,6 @@ func form(t reflect.Type) string {
 	return "a whole number"
 }
 
-// refuse reports that n is not what its field takes. A suggestion is kept back
-// where it could tell what must not be shown.
-func (d *decoder) refuse(n *Node, text, suggestion string) {
-	if n.Expanded {
-		suggestion = ""
-	}
-	d.r.AddNode(n, text, suggestion)
-}
-
 // text lets the type read the scalar itself.
 func (d *decoder) text(n *Node, v reflect.Value, f *field) {
 	err := unmarshalText(v, n.Text)
@@ -139,7 +138,7 @@ func (d *decoder) text(n *Node, v reflect.Value, f *field) {
 		if !errors.As(err, &e) {
 			e = &ValueError{Want: strings.TrimPrefix(err.Error(), "want ")}
 		}
-		d.refuse(n, "want "+e.Want+f.words()+", got "+n.Describe(), e.Suggest)
+		d.r.AddNode(n, "want "+e.Want+f.words()+", got "+n.Describe(), e.Suggest)
 		return
 	}
 	if v.Kind() == reflect.String && !d.member(n, v.String(), f) {
@@ -151,10 +150,10 @@ func (d *decoder) text(n *Node, v reflect.Value, f *field) {
 func (d *decoder) str(n *Node, v reflect.Value, f *field) {
 	if !n.Quoted && !n.Expanded && notString.MatchString(n.Text) {
 		if len(f.enum) > 0 && !slices.Contains(f.enum, n.Text) {
-			d.refuse(n, "want "+OneOf(f.enum)+", got "+n.Describe(), Nearest(n.Text, f.enum))
+			d.r.AddNode(n, "want "+OneOf(f.choices())+", got "+n.Describe(), Nearest(n.Text, f.choices()))
 			return
 		}
-		d.refuse(n, fmt.Sprintf("want %s, got %s without quotes: put it in quotes", wanted(v.Type(), f), n.Text), "")
+		d.r.AddNode(n, fmt.Sprintf("want %s, got %s without quotes: put it in quotes", wanted(v.Type(), f), n.Text), "")
 		return
 	}
 	if d.member(n, n.Text, f) {
@@ -167,7 +166,7 @@ func (d *decoder) member(n *Node, text string, f *field) bool {
 	if len(f.enum) == 0 || slices.Contains(f.enum, text) {
 		return true
 	}
-	d.refuse(n, "want "+OneOf(f.enum)+", got "+n.Describe(), Nearest(text, f.enum))
+	d.r.AddNode(n, "want "+OneOf(f.choices())+", got "+n.Describe(), Nearest(text, f.choices()))
 	return false
 }
 
@@ -181,7 +180,7 @@ func (d *decoder) boolean(n *Node, v reflect.Value) {
 		return
 	}
 	if !isBool(n.Text) {
-		d.refuse(n, "want true or false, got "+n.Describe(), Nearest(n.Text, []string{"true", "false", "off"}))
+		d.r.AddNode(n, "want true or false, got "+n.Describe(), Nearest(n.Text, []string{"true", "false", "off"}))
 		return
 	}
 	v.SetBool(n.Text == "true" || n.Text == "on")
@@ -195,7 +194,7 @@ func (d *decoder) unquote(n *Node, want string, would bool) {
 	if would {
 		text += ": leave out the quotes"
 	}
-	d.refuse(n, text, "")
+	d.r.AddNode(n, text, "")
 }
 
 func (d *decoder) number(n *Node, v reflect.Value, f *field) {
@@ -212,7 +211,7 @@ func (d *decoder) number(n *Node, v reflect.Value, f *field) {
 		return
 	}
 	if !valid || !setNumber(v, n.Text) {
-		d.refuse(n, "want "+want+", got "+n.Describe(), "")
+		d.r.AddNode(n, "want "+want+", got "+n.Describe(), "")
 		return
 	}
 	if d.member(n, n.Text, f) {
@@ -259,9 +258,9 @@ func (d *decoder) inBounds(n *Node, v reflect.Value, f *field) {
 		return
 	}
 	if low, ok := bound(v.Type(), f.min); ok && less(v, low) {
-		d.refuse(n, "want "+f.rangeText()+", got "+n.Describe(), "")
+		d.r.AddNode(n, "want "+f.rangeText()+", got "+n.Describe(), "")
 	} else if high, ok := bound(v.Type(), f.max); ok && less(high, v) {
-		d.refuse(n, "want "+f.rangeText()+", got "+n.Describe(), "")
+		d.r.AddNode(n, "want "+f.rangeText()+", got "+n.Describe(), "")
 	}
 }
 
@@ -350,12 +349,12 @@ func (d *decoder) secretFile(n *Node, v reflect.Value, f *field) {
 		if errors.As(err, &pathError) {
 			err = pathError.Err
 		}
-		d.refuse(file, "want a file that can be read, got "+file.Describe()+": "+err.Error(), "")
+		d.r.AddNode(file, "want a file that can be read, got "+file.Describe()+": "+err.Error(), "")
 		return
 	}
 	value := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 	if value == "" {
-		d.refuse(file, "want a file that holds the secret, got an empty one", "")
+		d.r.AddNode(file, "want a file that holds the secret, got an empty one", "")
 		return
 	}
 	v.Set(reflect.ValueOf(NewSecret(value)))
