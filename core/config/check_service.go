@@ -19,7 +19,7 @@ func (c *checker) service(s *Service) {
 	}
 	seen := make(map[string]bool)
 	for _, e := range s.Endpoints {
-		if e.Node == nil || e.Node.Kind != setting.Map {
+		if e.Node.Kind != setting.Map {
 			continue
 		}
 		if missing(e.Node, "url") {

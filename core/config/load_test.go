@@ -371,6 +371,7 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	f.Add(minimal, true)
+	f.Add("services: {a: *nowhere, b: {endpoints: [*nowhere, off]}}\nroutes: {a: *nowhere, b: off}\nlisten: {a: *nowhere}\n", false)
 	f.Fuzz(func(t *testing.T, text string, noEnv bool) {
 		o := options("gw.yaml")
 		o.NoEnv = noEnv

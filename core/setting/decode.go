@@ -281,9 +281,19 @@ func (d *decoder) entries(n *Node, v reflect.Value, f *field) {
 			continue
 		}
 		into := reflect.New(elem).Elem()
-		d.value(e.Value, into, &field{enum: f.enum, min: f.min, max: f.max, empty: f.empty}, place{key: e.Key, at: e.At})
+		d.value(e.Value, present(into), &field{enum: f.enum, min: f.min, max: f.max, empty: f.empty}, place{key: e.Key, at: e.At})
 		v.SetMapIndex(reflect.ValueOf(e.Key).Convert(v.Type().Key()), into)
 	}
+}
+
+// present returns what a pointer in a list or map is to point to: a value that is
+// listed is there, even if nothing of it could be read.
+func present(v reflect.Value) reflect.Value {
+	if v.Kind() != reflect.Pointer || v.Type() == typeNode {
+		return v
+	}
+	v.Set(reflect.New(v.Type().Elem()))
+	return v.Elem()
 }
 
 // list reads a list, or a list of scalars from one comma-separated string.
@@ -301,7 +311,7 @@ func (d *decoder) list(n *Node, v reflect.Value, f *field) {
 	items := n.Values()
 	out := reflect.MakeSlice(v.Type(), len(items), len(items))
 	for i, item := range items {
-		d.value(item, out.Index(i), &field{enum: f.enum, min: f.min, max: f.max, unlimited: f.unlimited}, place{at: item.At})
+		d.value(item, present(out.Index(i)), &field{enum: f.enum, min: f.min, max: f.max, unlimited: f.unlimited}, place{at: item.At})
 	}
 	v.Set(out)
 }
