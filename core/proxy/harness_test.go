@@ -7,7 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 type origin struct {
 	listener net.Listener
 	group    sync.WaitGroup
+	closing  chan struct{}
+	closed   sync.Once
 
 	mu    sync.Mutex
 	got   [][]byte // by connection
@@ -47,7 +49,11 @@ type link struct {
 	net.Conn
 	r     *bufio.Reader
 	index int // which connection of the origin's it is, from 0
+	over  <-chan struct{}
 }
+
+// hold waits until the origin closes.
+func (l *link) hold() { <-l.over }
 
 func newOrigin(t testing.TB, serve func(*link)) *origin {
 	t.Helper()
@@ -55,7 +61,7 @@ func newOrigin(t testing.TB, serve func(*link)) *origin {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &origin{listener: l}
+	o := &origin{listener: l, closing: make(chan struct{})}
 	o.group.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -69,7 +75,7 @@ func newOrigin(t testing.TB, serve func(*link)) *origin {
 			o.mu.Unlock()
 			o.group.Go(func() {
 				defer conn.Close()
-				serve(&link{Conn: conn, r: bufio.NewReader(&recorder{o, i, conn}), index: i})
+				serve(&link{Conn: conn, r: bufio.NewReader(&recorder{o, i, conn}), index: i, over: o.closing})
 			})
 		}
 	})
@@ -78,6 +84,7 @@ func newOrigin(t testing.TB, serve func(*link)) *origin {
 }
 
 func (o *origin) close() {
+	o.closed.Do(func() { close(o.closing) })
 	o.listener.Close()
 	o.mu.Lock()
 	for _, c := range o.conns {
@@ -191,7 +198,7 @@ func newFront(t testing.TB, o *origin, change ...func(*options)) *front {
 		},
 		route: pipeline.Route{
 			Name: "r", BodyLimit: 1 << 20, Buffer: 64 << 10,
-			Timeouts: upstream.Timeouts{Connect: time.Second, Response: 2 * time.Second, Idle: 2 * time.Second, Total: 4 * time.Second},
+			Timeouts: upstream.Timeouts{Connect: 5 * time.Second, Response: 5 * time.Second, Idle: 5 * time.Second, Total: 10 * time.Second},
 		},
 		body: 2 * time.Second,
 	}
@@ -240,6 +247,7 @@ type silent struct{}
 func (silent) Printf(string, ...any) {}
 
 func (f *front) handler() fasthttp.RequestHandler {
+	var pool sync.Pool
 	factory := pipeline.NewFactory(func(x *pipeline.Exchange) {
 		e := ended{
 			status: x.Status, fault: x.Fault.Code(), cause: x.Cause, tries: x.Tries, fromService: x.FromService,
@@ -249,12 +257,13 @@ func (f *front) handler() fasthttp.RequestHandler {
 			e.status = x.Response.StatusCode()
 		}
 		x.Reset()
+		pool.Put(x)
 		select {
 		case f.ended <- e:
 		default:
 		}
 	})
-	pool := sync.Pool{New: func() any { return factory.New() }}
+	pool.New = func() any { return factory.New() }
 	return func(ctx *fasthttp.RequestCtx) {
 		x := pool.Get().(*pipeline.Exchange)
 		conn := ctx.Conn().(*listen.Conn)
@@ -366,9 +375,9 @@ func chunk(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
 
 // fill is n bytes that tell where they stood.
 func fill(n int) string {
-	var b strings.Builder
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "%d,", i)
+	b := make([]byte, 0, n+20)
+	for i := 0; len(b) < n; i++ {
+		b = append(strconv.AppendInt(b, int64(i), 10), ',')
 	}
-	return b.String()[:n]
+	return string(b[:n])
 }

@@ -271,7 +271,7 @@ func TestEventsFlowAsTheyCome(t *testing.T) {
 				}
 				close(next)
 				o.close()
-				_, _ = io.Copy(io.Discard, c.r)
+				c.Close()
 				f.over()
 			})
 		}
@@ -576,8 +576,6 @@ func TestTrailersPassByName(t *testing.T) {
 
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
-	hang := make(chan struct{})
-	defer close(hang)
 	for name, c := range map[string]struct {
 		timeouts upstream.Timeouts
 		perTry   time.Duration
@@ -596,9 +594,8 @@ func TestTimeouts(t *testing.T) {
 			o := newOrigin(t, func(l *link) {
 				_, _, _ = l.request()
 				l.send(c.answer)
-				<-hang
+				l.hold()
 			})
-			// Registered after the origin's own clean-up, so it runs before it.
 			f := newFront(t, o, func(o *options) {
 				o.route.Timeouts = c.timeouts
 				o.route.Retry.PerTry = c.perTry
@@ -613,7 +610,6 @@ func TestTimeouts(t *testing.T) {
 			if took := time.Since(start); took > 3*time.Second {
 				t.Errorf("took %s", took)
 			}
-			hang <- struct{}{}
 		})
 	}
 }

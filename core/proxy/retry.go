@@ -49,27 +49,31 @@ func retryAfter(h *fasthttp.ResponseHeader) int64 {
 }
 
 // again says whether the request may be tried once more, and waits until it may
-// (SPEC PX6). It is the only place that decides about it.
-func (t *trip) again(f failure) bool {
+// (SPEC PX6). It is the only place that decides about it. The failure it returns
+// otherwise is the one that counts.
+func (t *trip) again(f failure) (failure, bool) {
 	x := t.x
 	policy := &x.Route.Retry
 	if t.retries >= policy.Retries || policy.When&f.kind == 0 || !t.repeatable(f) {
-		return false
+		return f, false
 	}
 	now := t.proxy.clock.Mono()
 	wait := max(t.backoff(), f.after)
 	if wait >= t.totalDue-now {
-		return false
+		return f, false
 	}
 	if !x.Service.Budget.TryRetry(now, policy.Budget) {
 		t.proxy.metrics.budget.Add(x.Stripe, 1)
-		return false
+		return f, false
 	}
 	t.discard()
 	t.retries++
 	t.proxy.metrics.retries.Add(x.Stripe, 1)
 	<-t.proxy.clock.NewTimer(time.Duration(wait)).C()
-	return true
+	if x.Down.Gone() {
+		return failure{err: errClientGone}, false
+	}
+	return failure{}, true
 }
 
 // repeatable says whether sending the request again can do no harm: nothing of it

@@ -124,7 +124,8 @@ func (t *trip) run() pipeline.Verdict {
 		if f.err == nil {
 			return t.deliver()
 		}
-		if !t.again(f) {
+		f, again := t.again(f)
+		if !again {
 			return t.give(f)
 		}
 	}
