@@ -68,7 +68,7 @@ func methodNotAllowed(x *pipeline.Exchange, allow []byte) pipeline.Verdict {
 func respond(x *pipeline.Exchange) pipeline.Verdict {
 	a := x.Route.Respond
 	x.Response.SetStatusCode(a.Status)
-	if a.ContentType != "" {
+	if len(a.Body) > 0 && a.ContentType != "" {
 		x.Response.Header.SetContentType(a.ContentType)
 	}
 	x.Response.SetBodyRaw(a.Body)

@@ -45,9 +45,13 @@ func (g *Gateway) acquire(ctx *fasthttp.RequestCtx) *pipeline.Exchange {
 // exchangeKey is the user value under which an exchange waits for its body.
 type exchangeKey struct{}
 
+// statusClientGone is logged where the client left before its answer; never sent.
+const statusClientGone = 499
+
 // suspend keeps x until the body comes; if it never does, fasthttp closes x.
 func (g *Gateway) suspend(ctx *fasthttp.RequestCtx, x *pipeline.Exchange) {
 	x.Suspend()
+	x.Status = statusClientGone
 	ctx.SetUserValue(exchangeKey{}, x)
 }
 
@@ -57,6 +61,7 @@ func (g *Gateway) resume(ctx *fasthttp.RequestCtx) *pipeline.Exchange {
 	if x != nil {
 		ctx.RemoveUserValue(exchangeKey{})
 		x.Enter()
+		x.Status = 0
 	}
 	return x
 }

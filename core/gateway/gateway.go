@@ -7,6 +7,7 @@ package gateway
 
 import (
 	"math"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -61,12 +62,18 @@ type Parts struct {
 // newGateway joins the parts; it has no snapshot and serves nothing.
 func newGateway(p Parts) *Gateway {
 	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns}
-	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter})
+	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.keeper = plugin.NewKeeper(p.Log)
 	factory := pipeline.NewFactory(g.done)
 	g.exchanges.New = func() any { return factory.New() }
 	return g
+}
+
+// untrusted is told once of each peer whose forwarded fields are not believed
+// (SECURITY C10): most likely a proxy that the configuration forgot.
+func (g *Gateway) untrusted(peer netip.Addr) {
+	g.log.Warn().Stringer("peer", peer).Msg("X-Forwarded-* and the like from this peer are dropped; if it is a proxy of yours, add it to trusted_proxies")
 }
 
 // headRoom is what fasthttp's reader needs beyond the largest head: the scanner
@@ -106,4 +113,3 @@ type quiet struct{}
 
 // Printf drops its line.
 func (quiet) Printf(string, ...any) {}
-

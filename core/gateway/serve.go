@@ -110,8 +110,7 @@ func (g *Gateway) answer(x *pipeline.Exchange, verdict pipeline.Verdict) {
 
 // finish runs what every answer passes, faults included (SPEC F3).
 func (g *Gateway) finish(x *pipeline.Exchange) (verdict pipeline.Verdict) {
+	defer x.Response.Header.SetCanonical(correlationName, x.CorrelationID()) // a panic's answer carries it too
 	defer g.rescue(x, &verdict)
-	verdict = x.Route.Chain.Answer(x, x.FromService)
-	x.Response.Header.SetCanonical(correlationName, x.CorrelationID())
-	return verdict
+	return x.Route.Chain.Answer(x, x.FromService)
 }

@@ -91,6 +91,28 @@ func (c *Client) Rest() (string, error) {
 	return string(rest), err
 }
 
+// Take returns the next n bytes, or fails the test.
+func (c *Client) Take(n int) string {
+	c.t.Helper()
+	_ = c.Conn.SetReadDeadline(time.Now().Add(patience))
+	p := make([]byte, n)
+	if read, err := io.ReadFull(c.r, p); err != nil {
+		c.t.Fatalf("reading %d bytes: %v; got %q", n, err, p[:read])
+	}
+	return string(p)
+}
+
+// TakeLine returns the next line with its end, or fails the test.
+func (c *Client) TakeLine() string {
+	c.t.Helper()
+	_ = c.Conn.SetReadDeadline(time.Now().Add(patience))
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("reading a line: %v; got %q", err, line)
+	}
+	return line
+}
+
 // Closed fails the test unless the peer closes and sends nothing more.
 func (c *Client) Closed() {
 	c.t.Helper()

@@ -4,6 +4,7 @@ package gatewaytest
 
 import (
 	"context"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/plugin"
 	"github.com/suuupra/gateway/core/setting"
+	"github.com/suuupra/gateway/core/snapshot"
 	"github.com/suuupra/gateway/plugins"
 )
 
@@ -27,6 +29,13 @@ type Gateway struct {
 	t     testing.TB
 	admin *admin.Server
 	extra []plugin.Plugin
+}
+
+// Options are what a test may choose beside the configuration.
+type Options struct {
+	Plugins  []plugin.Plugin // further ones, behind the gateway's own
+	BuiltIns []snapshot.BuiltIn
+	Log      io.Writer // gets all of the gateway's log; nil: the test shows its errors
 }
 
 // base is laid under every configuration: free ports.
@@ -43,11 +52,22 @@ func Run(t testing.TB, yaml string) *Gateway { return RunWith(t, yaml) }
 // RunWith is Run with further plugins.
 func RunWith(t testing.TB, yaml string, extra ...plugin.Plugin) *Gateway {
 	t.Helper()
-	g := &Gateway{t: t, extra: extra}
+	return RunOptions(t, yaml, Options{Plugins: extra})
+}
+
+// RunOptions is Run with options.
+func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
+	t.Helper()
+	g := &Gateway{t: t, extra: o.Plugins}
 	cfg := g.load(yaml)
 	set := meter.NewSet(time.Now)
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel)
-	running, err := gateway.Start(cfg, gateway.Parts{Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins()})
+	if o.Log != nil {
+		log = zerolog.New(zerolog.SyncWriter(o.Log))
+	}
+	running, err := gateway.Start(cfg, gateway.Parts{
+		Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins(), BuiltIns: o.BuiltIns,
+	})
 	if err != nil {
 		t.Fatalf("starting the gateway: %v", err)
 	}
@@ -121,6 +141,12 @@ func (g *Gateway) Address() string { return g.Gateway.Address("public").String()
 
 // Admin is host:port of the admin listener.
 func (g *Gateway) Admin() string { return g.admin.Addr().String() }
+
+// Metrics is the text of /metrics.
+func (g *Gateway) Metrics() string {
+	g.t.Helper()
+	return Do(g.t, g.Admin(), "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+}
 
 // Do sends one request on a connection of its own and returns the whole response.
 func (g *Gateway) Do(raw string) string {

@@ -1,0 +1,7 @@
+package gateway
+
+// Held is how many services, endpoints and plugin values are held by snapshots.
+func (g *Gateway) Held() (services, endpoints, kept int) {
+	services, endpoints = g.services.Len()
+	return services, endpoints, g.keeper.Len()
+}
