@@ -41,40 +41,44 @@ func (g *Gateway) begin(ctx *fasthttp.RequestCtx) (*pipeline.Exchange, pipeline.
 }
 
 // decide runs everything that may refuse a request before its body is read.
-// What matches no route runs the chain of route "none" (SPEC F3).
+// What matches no route, or can't, runs the chain of route "none" (SPEC F3): a
+// flood of broken requests meets the limits too.
 func (g *Gateway) decide(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict pipeline.Verdict) {
 	defer g.rescue(x, &verdict)
-	if verdict := g.receive(s, x); verdict != pipeline.Continue {
+	verdict, err := g.receive(s, x)
+	if verdict != pipeline.Continue {
 		return verdict
 	}
-	outcome := s.Match(x)
+	outcome := snapshot.MethodNotAllowed
+	if err == nil && !pathless(x) {
+		outcome = s.Match(x)
+	}
 	if verdict := x.Route.Chain.Decide(x); verdict != pipeline.Continue {
 		return verdict
 	}
-	if outcome != snapshot.Matched {
+	switch {
+	case err != nil:
+		return malformed(x, err)
+	case outcome != snapshot.Matched:
 		return unrouted(s, x, outcome)
+	default:
+		return withinLimit(x)
 	}
-	return withinLimit(x)
 }
 
 // receive gives the request its id, takes away what no caller may send, finds
 // out who calls, and makes host and path canonical. All that follows, the
-// service included, sees these bytes only (SPEC RT2).
-func (g *Gateway) receive(s *snapshot.Snapshot, x *pipeline.Exchange) pipeline.Verdict {
+// service included, sees these bytes only (SPEC RT2). err says why it can't be
+// done.
+func (g *Gateway) receive(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict pipeline.Verdict, err error) {
 	g.proxy.Sanitize(x, s.Trusted)
-	if verdict := s.Receive(x); verdict != pipeline.Continue {
-		return verdict
-	}
-	if x.Head.Asterisk || tunnels(x.Request.Header.Method()) {
-		return methodNotAllowed(x, anyMethod)
+	if verdict := s.Receive(x); verdict != pipeline.Continue || pathless(x) {
+		return verdict, nil
 	}
 	if err := x.SetHost(x.Request.Header.Host()); err != nil {
-		return malformed(x, err)
+		return pipeline.Continue, err
 	}
-	if err := x.SetTarget(s.Path); err != nil {
-		return malformed(x, err)
-	}
-	return pipeline.Continue
+	return pipeline.Continue, x.SetTarget(s.Path)
 }
 
 // forward gets the answer: from the route's service, or from the route itself.
