@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// setting is what the configurations of all proxies have in common.
+type setting struct {
+	dir         string // for files of the proxy's own
+	origin      string // host:port
+	port        int    // to listen on
+	admin       int    // port of the gateway's admin listener
+	workers     int
+	connections int // that the load opens: as many are kept to the origin
+	logging     bool
+}
+
+// accessLog is where an access log goes, if there is one.
+func (s *setting) accessLog() string { return filepath.Join(s.dir, "access.log") }
+
+// gatewayYAML is a plain proxy: one route, one service, no plugin but the log.
+func gatewayYAML(s *setting) string {
+	text := fmt.Sprintf(`listen:
+  public: {address: "127.0.0.1:%d"}
+admin: {address: "127.0.0.1:%d"}
+directory: %q
+shutdown: {delay: 0s, drain: 2s}
+limits: {connections: 10000, buffer: 64KiB}
+services:
+  origin:
+    endpoints: [{url: "http://%s"}]
+    connections: {maximum: %d, idle: %d, idle_timeout: 60s}
+routes:
+  all: {match: {path: "/{rest...}"}, service: origin}
+`, s.port, s.admin, s.dir, s.origin, 4*s.connections, 2*s.connections)
+	if s.logging {
+		text += fmt.Sprintf("defaults: {plugins: {access_log: {to: %q}}}\n", s.accessLog())
+	}
+	return text
+}
+
+// nginxConf has the same buffers (64 KiB of a body are kept in memory, nothing
+// goes to disk) and connections that are never closed for their age. It adds no
+// field but Date and Server: the gateway's work on X-Forwarded-For, Via and ids is
+// its own expense.
+func nginxConf(s *setting) string {
+	log := "off"
+	if s.logging {
+		log = s.accessLog()
+	}
+	return fmt.Sprintf(`daemon off;
+user root;
+worker_processes %d;
+pid %s/nginx.pid;
+error_log %s/nginx.err warn;
+events { worker_connections %d; }
+http {
+  access_log %s;
+  client_body_temp_path %s/body;
+  proxy_temp_path %s/proxy;
+  fastcgi_temp_path %s/fastcgi;
+  uwsgi_temp_path %s/uwsgi;
+  scgi_temp_path %s/scgi;
+  tcp_nodelay on;
+  keepalive_timeout 300s;
+  keepalive_requests 1000000000;
+  client_body_buffer_size 64k;
+  upstream origin {
+    server %s;
+    keepalive %d;
+    keepalive_requests 1000000000;
+    keepalive_timeout 60s;
+    keepalive_time 24h;
+  }
+  server {
+    listen 127.0.0.1:%d reuseport backlog=4096;
+    location / {
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffer_size 16k;
+      proxy_buffers 4 16k;
+      proxy_busy_buffers_size 32k;
+      proxy_max_temp_file_size 0;
+    }
+  }
+}
+`, s.workers, s.dir, s.dir, 16*s.connections, log, s.dir, s.dir, s.dir, s.dir, s.dir, s.origin, 2*s.connections, s.port)
+}
+
+// haproxyConf keeps idle connections as long as the others do, and has a buffer
+// of the same size.
+func haproxyConf(s *setting) string {
+	return fmt.Sprintf(`global
+  nbthread %d
+  maxconn %d
+  tune.bufsize 65536
+defaults
+  mode http
+  no log
+  option http-keep-alive
+  http-reuse always
+  timeout connect 5s
+  timeout client 300s
+  timeout server 60s
+  timeout http-keep-alive 300s
+listen bench
+  bind 127.0.0.1:%d
+  server origin %s pool-max-conn %d pool-purge-delay 60s
+`, s.workers, 16*s.connections, s.port, s.origin, 2*s.connections)
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// scenario is one kind of request.
+type scenario struct {
+	name    string // of the -scenarios flag
+	title   string
+	method  string
+	path    string // at the origin
+	body    int    // bytes of the request body
+	logging bool   // the proxies write an access log to a file
+	// subjects that take part; HAProxy logs to a socket, not to a file, so it is
+	// left out where the log is what is measured.
+	subjects []string
+}
+
+// scenarios are all of them, in the order of the report.
+func scenarios() []scenario {
+	all := []string{ours, nginx, haproxy, direct}
+	return []scenario{
+		{name: "small", title: "GET, 128 bytes", method: "GET", path: "/small", subjects: all},
+		{name: "64k", title: "GET, 64 KiB", method: "GET", path: "/64k", subjects: all},
+		{name: "stream", title: "GET, 128 KiB with a length, streamed", method: "GET", path: "/stream", subjects: all},
+		{name: "chunked", title: "GET, 128 KiB in chunks, streamed", method: "GET", path: "/chunked", subjects: all},
+		{name: "post", title: "POST of 1 KiB, answer of 128 bytes", method: "POST", path: "/small", body: 1 << 10, subjects: all},
+		{name: "log", title: "GET, 128 bytes, access log to a file", method: "GET", path: "/small", logging: true, subjects: []string{ours, nginx, direct}},
+	}
+}
+
+// choose returns what names lists, a comma between each, in their own order.
+func choose[T any](all []T, names string, nameOf func(T) string) ([]T, error) {
+	if names == "" {
+		return all, nil
+	}
+	var known []string
+	chosen := make([]T, 0, len(all))
+	left := strings.Split(names, ",")
+	for _, one := range all {
+		known = append(known, nameOf(one))
+		for i, name := range left {
+			if strings.TrimSpace(name) == nameOf(one) {
+				chosen = append(chosen, one)
+				left = append(left[:i], left[i+1:]...)
+				break
+			}
+		}
+	}
+	if len(left) > 0 {
+		return nil, fmt.Errorf("unknown or twice: %s; there are %s", strings.Join(left, ", "), strings.Join(known, ", "))
+	}
+	return chosen, nil
+}
