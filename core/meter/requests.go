@@ -2,6 +2,7 @@ package meter
 
 import (
 	"bufio"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,10 +12,17 @@ import (
 // afterlife is how long the series of a route stay after its last holder.
 const afterlife = 10 * time.Minute
 
+// The families that Route makes, and nothing else may.
+const (
+	requestsName  = "gateway_requests_total"
+	durationsName = "gateway_request_duration_seconds"
+	faultsName    = "gateway_faults_total"
+)
+
 // durationBounds are the buckets of gateway_request_duration_seconds, in seconds.
 var durationBounds = []float64{.001, .0025, .005, .01, .025, .05, .1, .15, .25, .5, 1, 2.5, 5, 10, 30}
 
-// MethodIndex is a method as a label.
+// MethodIndex is a method as a label; MethodOf makes them.
 type MethodIndex uint8
 
 // methodNames are the methods that are labels of their own; all others are the
@@ -34,31 +42,69 @@ func MethodOf(method []byte) MethodIndex {
 // String is the label's value.
 func (m MethodIndex) String() string { return methodNames[m] }
 
+// statusNames are the statuses as labels: those of the IANA registry and 499 (the
+// client left) by themselves, the rest by class. An upstream that makes up
+// statuses, or lets its callers do so, grows nothing.
+var statusNames = [...]string{
+	"other", "1xx", "2xx", "3xx", "4xx", "5xx",
+	"100", "101", "102", "103", "104",
+	"200", "201", "202", "203", "204", "205", "206", "207", "208", "226",
+	"300", "301", "302", "303", "304", "305", "306", "307", "308",
+	"400", "401", "402", "403", "404", "405", "406", "407", "408", "409", "410", "411", "412", "413", "414", "415",
+	"416", "417", "418", "421", "422", "423", "424", "425", "426", "428", "429", "431", "451", "499",
+	"500", "501", "502", "503", "504", "505", "506", "507", "508", "510", "511",
+}
+
+// statusIndexes are places in statusNames, by status.
+var statusIndexes = func() (t [600]uint8) {
+	for status := 100; status < len(t); status++ {
+		t[status] = uint8(status / 100)
+	}
+	for i, name := range statusNames {
+		if status, err := strconv.Atoi(name); err == nil {
+			t[status] = uint8(i)
+		}
+	}
+	return t
+}()
+
+// statusIndex returns the place of a status in statusNames.
+func statusIndex(status int) uint8 {
+	if status < 0 || status >= len(statusIndexes) {
+		return 0
+	}
+	return statusIndexes[status]
+}
+
 // routeKey tells the series of routes apart.
 type routeKey struct{ route, service string }
-
-// The range of statuses that are labels.
-const (
-	firstStatus = 100
-	statuses    = 500
-	perClass    = 100
-)
-
-// statusRow holds the histograms of one method and one class of statuses.
-type statusRow [perClass]atomic.Pointer[Histogram]
 
 // RouteSeries are the request metrics of one route and service. Its histograms
 // are made at the first request of their method and status.
 type RouteSeries struct {
 	set  *Set
 	key  routeKey
-	rows [len(methodNames)][statuses / perClass]atomic.Pointer[statusRow]
+	rows [len(methodNames)]atomic.Pointer[statusRow]
 
 	holders int       // guarded by set.mu
 	left    time.Time // when holders became 0; guarded by set.mu
 
-	mu     sync.Mutex // taken once for each histogram and each code
-	faults sync.Map   // code → *Counter
+	mu     sync.Mutex // taken to make a histogram or a fault's counter
+	faults atomic.Pointer[map[string]*faultCounter]
+}
+
+// statusRow holds the series of one method, by statusIndex.
+type statusRow [len(statusNames)]atomic.Pointer[requestSeries]
+
+// requestSeries is one histogram with its labels as written.
+type requestSeries struct {
+	Histogram
+	labels string
+}
+
+type faultCounter struct {
+	Counter
+	labels string
 }
 
 // Route returns the series of that route and service for one more holder.
@@ -69,84 +115,117 @@ func (s *Set) Route(route, service string) *RouteSeries {
 	r := s.routes[key]
 	if r == nil {
 		r = &RouteSeries{set: s, key: key}
+		r.faults.Store(&map[string]*faultCounter{})
 		s.routes[key] = r
 	}
 	r.holders++
+	if s.now().Sub(s.swept) > afterlife { // nobody scrapes: reloads must not pile routes up
+		s.sweep()
+	}
 	return r
 }
 
-// Release gives a holder's claim back; each holder calls it once.
+// Release gives a holder's claim back. Each holder calls it once; one call too
+// many panics.
 func (r *RouteSeries) Release() {
 	r.set.mu.Lock()
 	defer r.set.mu.Unlock()
+	if r.holders == 0 {
+		panic("BUG: route " + r.key.route + " is released, and nobody holds it")
+	}
 	if r.holders--; r.holders == 0 {
 		r.left = r.set.now()
 	}
 }
 
-// Observe counts one request that ended with status after d. Statuses outside of
-// 100–599 count as the nearest.
+// sweep forgets the routes that nobody has held for long. It is called under mu.
+func (s *Set) sweep() {
+	s.swept = s.now()
+	maps.DeleteFunc(s.routes, func(_ routeKey, r *RouteSeries) bool {
+		return r.holders == 0 && s.swept.Sub(r.left) > afterlife
+	})
+}
+
+// Observe counts one request that ended with status after d.
 func (r *RouteSeries) Observe(stripe uint32, method MethodIndex, status int, d time.Duration) {
-	i := min(max(status-firstStatus, 0), statuses-1)
-	if row := r.rows[method][i/perClass].Load(); row != nil {
-		if h := row[i%perClass].Load(); h != nil {
-			h.Observe(stripe, d)
+	i := statusIndex(status)
+	if statuses := r.rows[method].Load(); statuses != nil {
+		if one := statuses[i].Load(); one != nil {
+			one.Observe(stripe, d)
 			return
 		}
 	}
-	r.histogram(method, i).Observe(stripe, d)
+	r.series(method, i).Observe(stripe, d)
 }
 
-// histogram makes the histogram of a method and status, if nobody has.
-func (r *RouteSeries) histogram(method MethodIndex, status int) *Histogram {
+// series makes the series of a method and status, if nobody has.
+func (r *RouteSeries) series(method MethodIndex, status uint8) *requestSeries {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	row := r.rows[method][status/perClass].Load()
-	if row == nil {
-		row = new(statusRow)
-		r.rows[method][status/perClass].Store(row)
+	statuses := r.rows[method].Load()
+	if statuses == nil {
+		statuses = new(statusRow)
+		r.rows[method].Store(statuses)
 	}
-	h := row[status%perClass].Load()
-	if h == nil {
-		h = newHistogram(r.set.stripes, durationBounds)
-		row[status%perClass].Store(h)
+	one := statuses[status].Load()
+	if one == nil {
+		one = &requestSeries{labels: written([]Label{{"method", methodNames[method]}, {"route", r.key.route},
+			{"status_code", statusNames[status]}, {"service", r.key.service}})}
+		one.start(r.set.durations, r.set.stripes)
+		statuses[status].Store(one)
 	}
-	return h
+	return one
 }
 
 // Fault counts one answer that the gateway made itself; code is one of package
 // fault's, of which there are few.
 func (r *RouteSeries) Fault(stripe uint32, code string) {
-	c, ok := r.faults.Load(code)
-	if !ok {
-		c, _ = r.faults.LoadOrStore(code, newCounter(r.set.stripes))
+	c := (*r.faults.Load())[code]
+	if c == nil {
+		c = r.fault(code)
 	}
-	c.(*Counter).Add(stripe, 1)
+	c.Add(stripe, 1)
 }
 
-// collect adds the route's series to those of each family.
-func (r *RouteSeries) collect(requests, durations, faults map[string]series) {
-	for m := range r.rows {
-		for class := range r.rows[m] {
-			row := r.rows[m][class].Load()
-			if row == nil {
+// fault makes the counter of a code, if nobody has: readers take no lock, so the
+// map is replaced, never written.
+func (r *RouteSeries) fault(code string) *faultCounter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := *r.faults.Load()
+	if c := old[code]; c != nil {
+		return c
+	}
+	c := &faultCounter{*newCounter(r.set.stripes), written([]Label{{"route", r.key.route}, {"service", r.key.service}, {"code", code}})}
+	all := maps.Clone(old)
+	all[code] = c
+	r.faults.Store(&all)
+	return c
+}
+
+// requests lists the series of all routes. It is called under mu.
+func (s *Set) requests() []shown {
+	requests := shown{name: requestsName, help: "Requests that ended, by their final status.", kind: kindCounter}
+	durations := shown{name: durationsName, help: "Time from the request's head to the end of its answer.", kind: kindHistogram}
+	faults := shown{name: faultsName, help: "Answers that the gateway made itself because it could or would not forward.", kind: kindCounter}
+	for _, r := range s.routes {
+		for m := range r.rows {
+			statuses := r.rows[m].Load()
+			if statuses == nil {
 				continue
 			}
-			for i := range row {
-				h := row[i].Load()
-				if h == nil {
-					continue
+			for i := range statuses {
+				if one := statuses[i].Load(); one != nil {
+					requests.rows = append(requests.rows, row{one.labels, counted{&one.Histogram}})
+					durations.rows = append(durations.rows, row{one.labels, &one.Histogram})
 				}
-				labels := written([]Label{{"method", methodNames[m]}, {"route", r.key.route},
-					{"status_code", strconv.Itoa(firstStatus + class*perClass + i)}, {"service", r.key.service}})
-				durations[labels], requests[labels] = h, counted{h}
 			}
 		}
+		for _, c := range *r.faults.Load() {
+			faults.rows = append(faults.rows, row{c.labels, &c.Counter})
+		}
 	}
-	r.faults.Range(func(code, c any) bool {
-		faults[written([]Label{{"route", r.key.route}, {"service", r.key.service}, {"code", code.(string)}})] = c.(*Counter)
-		return true
-	})
+	return []shown{requests, durations, faults}
 }
 
 // counted shows a histogram's count as a counter: one update serves both.

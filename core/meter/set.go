@@ -1,19 +1,3 @@
-// Package meter counts what the gateway does and shows it in Prometheus' text
-// format.
-//
-// # Stripes
-//
-// What each request updates is striped: every exchange carries an index of its
-// own, and two exchanges that run on two cores mostly write two cache lines. The
-// stripes are summed when somebody asks. One update costs a few nanoseconds and
-// allocates nothing.
-//
-// # Labels
-//
-// No caller can make a series: labels come from the configuration and from the
-// tables of this package, unknown methods are "other". The series of a route
-// stay for ten minutes after the last snapshot that named it, so that a scrape
-// still sees their last values, and are the same ones when the route comes back.
 package meter
 
 import (
@@ -32,21 +16,24 @@ import (
 )
 
 // Set holds all metrics of a process. Its methods may be called concurrently;
-// those that make a metric are slow, and panic on names that Prometheus does not
-// take and on one name with two types: both are bugs of the program.
+// those that make a metric are slow, and panic on names that break the rules
+// above and on one series made in two ways: both are bugs of the program.
 type Set struct {
-	now     func() time.Time
-	stripes uint32 // a power of two
+	now       func() time.Time
+	stripes   uint32 // a power of two
+	durations *scale
 
 	mu       sync.Mutex // guards all below: taken to make metrics and to write them
 	families map[string]*family
 	routes   map[routeKey]*RouteSeries
+	swept    time.Time // when routes were last looked through
 }
 
 // family is all series of one name.
 type family struct {
 	name, help, kind string
-	series           map[string]series // by their labels as written
+	scale            *scale // of histograms
+	series           map[string]series
 }
 
 // series is one line, or the lines of one histogram.
@@ -54,44 +41,78 @@ type series interface {
 	write(w *bufio.Writer, name, labels string)
 }
 
+// The kinds of families, as TYPE says them.
+const (
+	kindCounter   = "counter"
+	kindGauge     = "gauge"
+	kindHistogram = "histogram"
+)
+
 // NewSet returns an empty set; now tells when a route's series have outlived it.
 func NewSet(now func() time.Time) *Set {
 	n := uint32(1)
 	for n < uint32(runtime.GOMAXPROCS(0)) {
 		n *= 2
 	}
-	return &Set{now: now, stripes: n, families: map[string]*family{}, routes: map[routeKey]*RouteSeries{}}
+	return &Set{
+		now: now, stripes: n, durations: newScale(durationBounds),
+		families: map[string]*family{}, routes: map[routeKey]*RouteSeries{}, swept: now(),
+	}
 }
 
-// Label is one name with its value. Values may hold anything.
+// Label is one name with its value. Values may hold anything; "le" names the
+// bounds of histograms and nothing else.
 type Label struct{ Name, Value string }
 
 var (
-	metricName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
-	escaper    = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	validName    = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+	escapeValue  = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	escapeHelp   = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
+	replacedByte = "\uFFFD"
 )
 
 // written returns labels as they stand between the braces.
 func written(labels []Label) string {
 	var b strings.Builder
 	for i, l := range labels {
-		if !metricName.MatchString(l.Name) {
+		if !validName.MatchString(l.Name) || l.Name == "le" {
 			panic(fmt.Sprintf("BUG: label name %q", l.Name))
+		}
+		if slices.ContainsFunc(labels[:i], func(other Label) bool { return other.Name == l.Name }) {
+			panic(fmt.Sprintf("BUG: label %s twice", l.Name))
 		}
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(l.Name + `="` + escaper.Replace(strings.ToValidUTF8(l.Value, "\uFFFD")) + `"`)
+		b.WriteString(l.Name + `="` + escapeValue.Replace(strings.ToValidUTF8(l.Value, replacedByte)) + `"`)
 	}
 	return b.String()
+}
+
+// wrongName says what is wrong with the name of a family, "" for nothing.
+func wrongName(name, kind string) string {
+	switch {
+	case !validName.MatchString(name):
+		return "is not lower-case words joined by _"
+	case strings.HasSuffix(name, "_total") != (kind == kindCounter):
+		return "ends in _total and is no counter, or the reverse"
+	case kind == kindHistogram && !strings.HasSuffix(name, "_seconds"):
+		return "is a histogram of durations, and does not end in _seconds"
+	case strings.HasSuffix(name, "_bucket") || strings.HasSuffix(name, "_count") || strings.HasSuffix(name, "_sum"):
+		return "ends like a line of a histogram"
+	case name == requestsName || name == durationsName || name == faultsName:
+		return "is counted by route"
+	default:
+		return ""
+	}
 }
 
 // family returns the family of that name, made if need be. It is called under mu.
 func (s *Set) family(name, help, kind string) *family {
 	f := s.families[name]
 	if f == nil {
-		if !metricName.MatchString(name) {
-			panic(fmt.Sprintf("BUG: metric name %q", name))
+		if wrong := wrongName(name, kind); wrong != "" {
+			panic(fmt.Sprintf("BUG: metric name %q %s", name, wrong))
 		}
 		f = &family{name: name, help: help, kind: kind, series: map[string]series{}}
 		s.families[name] = f
@@ -106,13 +127,17 @@ func (s *Set) family(name, help, kind string) *family {
 func (s *Set) Counter(name, help string, labels ...Label) *Counter {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, key := s.family(name, help, "counter"), written(labels)
-	if c, ok := f.series[key].(*Counter); ok {
+	f, key := s.family(name, help, kindCounter), written(labels)
+	switch c := f.series[key].(type) {
+	case nil:
+		made := newCounter(s.stripes)
+		f.series[key] = made
+		return made
+	case *Counter:
 		return c
+	default:
+		panic(fmt.Sprintf("BUG: %s{%s} is kept elsewhere", name, key))
 	}
-	c := newCounter(s.stripes)
-	f.series[key] = c
-	return c
 }
 
 // Histogram returns the histogram of that name and labels: the same one each
@@ -120,11 +145,18 @@ func (s *Set) Counter(name, help string, labels ...Label) *Counter {
 func (s *Set) Histogram(name, help string, bounds []float64, labels ...Label) *Histogram {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, key := s.family(name, help, "histogram"), written(labels)
+	f, key := s.family(name, help, kindHistogram), written(labels)
+	if f.scale == nil {
+		f.scale = newScale(bounds)
+	}
+	if !f.scale.of(bounds) {
+		panic(fmt.Sprintf("BUG: %s has other bounds", name))
+	}
 	if h, ok := f.series[key].(*Histogram); ok {
 		return h
 	}
-	h := newHistogram(s.stripes, bounds)
+	h := new(Histogram)
+	h.start(f.scale, s.stripes)
 	f.series[key] = h
 	return h
 }
@@ -132,24 +164,39 @@ func (s *Set) Histogram(name, help string, bounds []float64, labels ...Label) *H
 // Gauge shows what f returns at each scrape, until remove is called. A later
 // gauge of the same name and labels takes the place of an earlier one.
 func (s *Set) Gauge(name, help string, f func() float64, labels ...Label) (remove func()) {
-	return s.callback(name, help, "gauge", callback{&f}, labels)
+	return s.asked(s.define(name, help, kindGauge, labels), f)
 }
 
 // CounterFunc is Gauge for a number that only grows, kept elsewhere.
 func (s *Set) CounterFunc(name, help string, f func() float64, labels ...Label) (remove func()) {
-	return s.callback(name, help, "counter", callback{&f}, labels)
+	return s.asked(s.define(name, help, kindCounter, labels), f)
 }
 
-func (s *Set) callback(name, help, kind string, c callback, labels []Label) (remove func()) {
+// place is where a series stands.
+type place struct {
+	family *family
+	labels string
+}
+
+func (s *Set) define(name, help, kind string, labels []Label) place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	family, key := s.family(name, help, kind), written(labels)
-	family.series[key] = c
+	return place{s.family(name, help, kind), written(labels)}
+}
+
+func (s *Set) asked(at place, f func() float64) (remove func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := at.family.series[at.labels].(*Counter); ok {
+		panic(fmt.Sprintf("BUG: %s{%s} is counted here", at.family.name, at.labels))
+	}
+	c := callback{&f}
+	at.family.series[at.labels] = c
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if family.series[key] == series(c) {
-			delete(family.series, key)
+		if at.family.series[at.labels] == series(c) {
+			delete(at.family.series, at.labels)
 		}
 	}
 }
@@ -161,17 +208,28 @@ func (c callback) write(w *bufio.Writer, name, labels string) {
 	line(w, name, labels, strconv.FormatFloat((*c.f)(), 'g', -1, 64))
 }
 
-// line writes one sample.
+// line writes one sample. Errors stay in w.
 func line(w *bufio.Writer, name, labels, value string) {
-	w.WriteString(name)
+	_, _ = w.WriteString(name)
 	if labels != "" {
-		w.WriteByte('{')
-		w.WriteString(labels)
-		w.WriteByte('}')
+		_ = w.WriteByte('{')
+		_, _ = w.WriteString(labels)
+		_ = w.WriteByte('}')
 	}
-	w.WriteByte(' ')
-	w.WriteString(value)
-	w.WriteByte('\n')
+	_ = w.WriteByte(' ')
+	_, _ = w.WriteString(value)
+	_ = w.WriteByte('\n')
+}
+
+// shown is a family as it is written: what there is of it at that moment.
+type shown struct {
+	name, help, kind string
+	rows             []row
+}
+
+type row struct {
+	labels string
+	series series
 }
 
 // WritePrometheus writes everything in text format 0.0.4, families and series
@@ -180,48 +238,32 @@ func line(w *bufio.Writer, name, labels, value string) {
 func (s *Set) WritePrometheus(w io.Writer) {
 	out := bufio.NewWriter(w)
 	for _, f := range s.collect() {
-		fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
-		for _, key := range slices.Sorted(keys(f.series)) {
-			f.series[key].write(out, f.name, key)
+		if len(f.rows) == 0 {
+			continue
+		}
+		_, _ = fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", f.name, escapeHelp.Replace(f.help), f.name, f.kind)
+		slices.SortFunc(f.rows, func(a, b row) int { return strings.Compare(a.labels, b.labels) })
+		for _, r := range f.rows {
+			r.series.write(out, f.name, r.labels)
 		}
 	}
 	metrics.WriteProcessMetrics(out)
 	_ = out.Flush() // a reader that left needs no metrics
 }
 
-func keys(m map[string]series) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
-}
-
-// collect copies what is to be written, and forgets the routes that are long gone.
-func (s *Set) collect() []family {
+// collect lists what is to be written, without the routes that are long gone.
+func (s *Set) collect() []shown {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	requests := family{name: "gateway_requests_total", help: "Requests that ended, by their final status.", kind: "counter", series: map[string]series{}}
-	durations := family{name: "gateway_request_duration_seconds", help: "Time from the request's head to the end of its answer.", kind: "histogram", series: map[string]series{}}
-	faults := family{name: "gateway_faults_total", help: "Answers that the gateway made itself because it could or would not forward.", kind: "counter", series: map[string]series{}}
-	for key, r := range s.routes {
-		if r.holders == 0 && s.now().Sub(r.left) > afterlife {
-			delete(s.routes, key)
-			continue
-		}
-		r.collect(requests.series, durations.series, faults.series)
-	}
-	out := []family{requests, durations, faults}
+	s.sweep()
+	out := s.requests()
 	for _, f := range s.families {
-		c := *f
-		c.series = make(map[string]series, len(f.series))
-		for k, v := range f.series {
-			c.series[k] = v
+		c := shown{name: f.name, help: f.help, kind: f.kind, rows: make([]row, 0, len(f.series))}
+		for labels, one := range f.series {
+			c.rows = append(c.rows, row{labels, one})
 		}
 		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b family) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(out, func(a, b shown) int { return strings.Compare(a.name, b.name) })
 	return out
 }
