@@ -9,7 +9,7 @@ import (
 // registers lives as long as the process.
 func (g *Gateway) publish() {
 	g.meter.Gauge("gateway_in_flight", "Exchanges under way in the snapshot in force.",
-		func() float64 { return float64(g.snap.Load().InFlight()) })
+		func() float64 { return float64(g.Current().InFlight()) })
 	for _, l := range g.listeners {
 		g.publishListener(l)
 	}

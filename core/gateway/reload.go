@@ -35,6 +35,10 @@ func (g *Gateway) retire(s *snapshot.Snapshot) {
 	}
 }
 
+// Current returns the snapshot in force, for the views of operators. A request
+// keeps the one that enter gave it.
+func (g *Gateway) Current() *snapshot.Snapshot { return g.snap.Load() }
+
 // Ready says why the gateway should get no traffic, or nil. It asks nobody else
 // (SPEC OB3).
 func (g *Gateway) Ready() error {

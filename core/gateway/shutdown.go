@@ -36,7 +36,7 @@ func (g *Gateway) Shutdown(ctx context.Context, d Drain) error {
 		l.CloseAll()
 	}
 	g.serving.Wait()
-	g.retire(g.snap.Load())
+	g.retire(g.Current())
 	g.retiring.Wait()
 	g.proxy.Close()
 	return err
