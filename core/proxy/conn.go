@@ -61,8 +61,7 @@ type conn struct {
 	n        int
 	err      error
 	readable func(fd uintptr) bool
-	peeked   func(fd uintptr)
-	seen     peekResult
+	own      glance // the exchange's
 
 	reused    bool  // it carried a request before
 	sent      bool  // a byte of the request at hand was handed to the kernel
@@ -81,7 +80,8 @@ func newConn(p *pool, nc *net.TCPConn) (*conn, error) {
 	}
 	c := &conn{pool: p, clock: p.proxy.clock, nc: nc, raw: raw}
 	c.readable = c.onReadable
-	c.peeked = c.onPeek
+	c.own.prepare()
+	c.watch.glance.prepare()
 	c.readArmed, c.writeArmed = never, never
 	c.br = bufio.NewReaderSize(c, answerBuffer)
 	return c, nil
@@ -274,15 +274,25 @@ func (c *conn) instant(due int64) time.Time {
 }
 
 // silent looks what stands on the socket, without waiting and without taking it.
-func (c *conn) silent() peekResult {
-	c.seen = peekFailed
-	if err := c.raw.Control(c.peeked); err != nil {
-		return peekFailed
-	}
-	return c.seen
+func (c *conn) silent() peekResult { return c.own.look(c.raw) }
+
+// glance is one party's way to look at a socket: the exchange and the sweeper may
+// do so at once. The callback is made once, for a method value would be allocated
+// for each call.
+type glance struct {
+	seen peekResult
+	on   func(fd uintptr)
 }
 
-func (c *conn) onPeek(fd uintptr) { c.seen = peek(fd) }
+func (g *glance) prepare() { g.on = func(fd uintptr) { g.seen = peek(fd) } }
+
+func (g *glance) look(raw syscall.RawConn) peekResult {
+	g.seen = peekFailed
+	if err := raw.Control(g.on); err != nil {
+		return peekFailed
+	}
+	return g.seen
+}
 
 // close closes the socket. The pool is told by the caller.
 func (c *conn) close() {
@@ -299,6 +309,8 @@ type watch struct {
 	// down is the client that waits. Written before state is set, read by the
 	// sweeper while it holds state.
 	down pipeline.Downstream
+	// glance is the sweeper's.
+	glance glance
 	// uploading says whether the exchange is sending a body that may have to stop.
 	uploading atomic.Int32
 	// answered says that the sweeper found an answer meanwhile.

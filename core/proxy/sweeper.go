@@ -141,7 +141,7 @@ func (w *watch) look(c *conn, now int64, both bool) {
 		c.pool.proxy.metrics.clientAborts.Add(0, 1)
 		return
 	}
-	if mode := w.uploading.Load(); mode != notUploading && !w.answered.Load() && c.silent() != peekNothing {
+	if mode := w.uploading.Load(); mode != notUploading && !w.answered.Load() && w.glance.look(c.raw) != peekNothing {
 		w.answered.Store(true)
 		c.wakeWriter()
 		if mode == readingClient {
