@@ -34,7 +34,7 @@ func ParsePathTemplate(text string, names []string) (*PathTemplate, error) {
 		if open > 0 {
 			t.parts = append(t.parts, templatePart{literal: rest[:open]})
 		}
-		end := strings.IndexByte(rest, '}')
+		end := open + strings.IndexByte(rest[open:], '}')
 		if end < open {
 			return nil, fmt.Errorf("%q has a { without its }", text)
 		}

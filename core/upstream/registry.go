@@ -44,6 +44,7 @@ type Endpoint struct {
 	Address    string
 	HostHeader string
 
+	key         Key
 	connections Connections
 	holders     int // guarded by the registry's mu
 
@@ -90,7 +91,7 @@ func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
 func (r *Registry) endpoint(k Key) *Endpoint {
 	e := r.endpoints[k]
 	if e == nil {
-		e = &Endpoint{Address: k.Address, HostHeader: k.HostHeader, connections: r.open(k)}
+		e = &Endpoint{Address: k.Address, HostHeader: k.HostHeader, key: k, connections: r.open(k)}
 		r.endpoints[k] = e
 	}
 	e.holders++
@@ -118,11 +119,7 @@ func (r *Registry) releaseEndpoints(s *Service) (gone []*Endpoint) {
 		if e.holders--; e.holders > 0 {
 			continue
 		}
-		for k, other := range r.endpoints {
-			if other == e {
-				delete(r.endpoints, k)
-			}
-		}
+		delete(r.endpoints, e.key)
 		gone = append(gone, e)
 	}
 	return gone

@@ -1,0 +1,34 @@
+//go:build !race
+
+package upstream
+
+import "testing"
+
+func TestAllocs0(t *testing.T) {
+	for name, balance := range map[string]Balance{"round robin": WeightedRoundRobin, "least requests": LeastRequests, "random": Random} {
+		s := service(t, balance, 1, 2, 3)
+		if n := testing.AllocsPerRun(200, func() {
+			var tried Tried
+			s.Pick(&tried)
+			s.Pick(&tried)
+		}); n != 0 {
+			t.Errorf("picking by %s: %v allocations", name, n)
+		}
+	}
+	var b Budget
+	now := int64(0)
+	if n := testing.AllocsPerRun(200, func() { now += second / 10; b.Request(1, now); b.TryRetry(now, 0.2) }); n != 0 {
+		t.Errorf("budget: %v allocations", n)
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	s := service(b, WeightedRoundRobin, 1, 2, 3)
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			var tried Tried
+			s.Pick(&tried)
+		}
+	})
+}
