@@ -82,7 +82,7 @@ func TestCheckAnswers(t *testing.T) {
 		}, ""},
 		"other body":   {text("another's"), "hands on 9 bytes"},
 		"other status": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, "status 502"},
-		"redirect":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://"+origin, 302) }, "status 302"},
+		"redirect":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://"+origin, http.StatusFound) }, "status 302"},
 		"cut short": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "12")
 			_, _ = io.WriteString(w, "the ")

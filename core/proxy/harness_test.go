@@ -156,7 +156,6 @@ type ended struct {
 	fault             string
 	cause             error
 	tries             int
-	verdict           pipeline.Verdict
 	fromService       bool
 	streaming         bool
 	bytesIn, bytesOut int64
