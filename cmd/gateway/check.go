@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/suuupra/gateway/core/config"
 )
 
 func newCheck() *cobra.Command {
@@ -36,14 +34,14 @@ func newCheck() *cobra.Command {
 			return s.close()
 		},
 	}
-	from.flags(c)
+	from.lookingFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the problems as JSON")
 	return c
 }
 
 // checkJSON prints the problems as one JSON array.
 func checkJSON(c *cobra.Command, from *source) error {
-	_, report := config.Load(from.options())
+	_, report := from.read()
 	if err := json.NewEncoder(c.OutOrStdout()).Encode(report.Problems()); err != nil {
 		return fmt.Errorf("writing the problems: %w", err)
 	}

@@ -34,7 +34,7 @@ func newConfigShow() *cobra.Command {
 			return err
 		},
 	}
-	from.flags(c)
+	from.lookingFlags(c)
 	c.Flags().BoolVar(&origin, "origin", false, "add the file and line that each value came from")
 	return c
 }

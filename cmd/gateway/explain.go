@@ -68,7 +68,7 @@ func newExplain() *cobra.Command {
 			return e.print(c.OutOrStdout())
 		},
 	}
-	from.flags(c)
+	from.lookingFlags(c)
 	c.Flags().StringArrayVarP(&fields, "header", "H", nil, "header `field` of the request, 'Name: value'")
 	c.Flags().StringVar(&listener, "listener", "public", "`name` of the listener that the request comes to")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -20,12 +20,18 @@ type source struct {
 
 func (s *source) flags(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&s.files, "config", "c", []string{"gateway.yaml"}, "configuration `file`; give it again to lay further files over the first")
+}
+
+// lookingFlags are for the commands that only look: what is read without the
+// environment must not be served.
+func (s *source) lookingFlags(c *cobra.Command) {
+	s.flags(c)
 	c.Flags().BoolVar(&s.noEnv, "no-env", false, "do not read the environment: every ${NAME} counts as set (for CI)")
 }
 
 // load reads the configuration. Problems go to w; errors among them refuse it.
 func (s *source) load(w io.Writer) (*config.Config, error) {
-	cfg, report := config.Load(s.options())
+	cfg, report := s.read()
 	if err := report.Write(w); err != nil {
 		return nil, fmt.Errorf("writing the problems: %w", err)
 	}
@@ -33,6 +39,18 @@ func (s *source) load(w io.Writer) (*config.Config, error) {
 		return nil, refused{exitRefused}
 	}
 	return cfg, nil
+}
+
+// read reads the configuration, and once more if it opens paths of the gateway's
+// own: then no route may name one of them.
+func (s *source) read() (*config.Config, *setting.Report) {
+	o := s.options()
+	cfg, report := config.Load(o)
+	if cfg == nil || len(cfg.Probes.Public) == 0 {
+		return cfg, report
+	}
+	o.Reserved = cfg.Probes.Public
+	return config.Load(o)
 }
 
 func (s *source) options() config.LoadOptions {

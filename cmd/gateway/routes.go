@@ -46,7 +46,7 @@ func newRoutes() *cobra.Command {
 			return printRoutes(c, rows)
 		},
 	}
-	from.flags(c)
+	from.lookingFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
