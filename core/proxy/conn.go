@@ -148,11 +148,11 @@ func (c *conn) onReadable(fd uintptr) bool {
 	if c.out != nil {
 		return c.onRequest(fd)
 	}
-	n, errno := retry(syscall.Read, int(fd), c.in)
+	n, errno := read(fd, c.in)
 	switch {
 	case errno == syscall.EAGAIN:
 		return false
-	case errno != nil:
+	case errno != 0:
 		c.err = os.NewSyscallError("read", errno)
 	case n == 0:
 		c.err = io.EOF
@@ -167,8 +167,8 @@ func (c *conn) onRequest(fd uintptr) bool {
 	if c.err = peek(fd).unexpected(); c.err != nil {
 		return true
 	}
-	n, errno := retry(syscall.Write, int(fd), c.out)
-	if errno != nil && errno != syscall.EAGAIN {
+	n, errno := write(fd, c.out)
+	if errno != 0 && errno != syscall.EAGAIN {
 		c.err = os.NewSyscallError("write", errno)
 		return true
 	}
@@ -176,22 +176,12 @@ func (c *conn) onRequest(fd uintptr) bool {
 		c.sent = true
 	}
 	if n < len(c.out) {
-		c.out = c.out[max(n, 0):]
+		c.out = c.out[n:]
 		c.err = errPartial
 		return true
 	}
 	c.out = nil
 	return false
-}
-
-// retry calls a read or write again that a signal interrupted.
-func retry(call func(int, []byte) (int, error), fd int, p []byte) (int, error) {
-	for {
-		n, err := call(fd, p)
-		if err != syscall.EINTR {
-			return n, err
-		}
-	}
 }
 
 // writeRest writes what the kernel did not take at once. If the service has
