@@ -12,9 +12,11 @@
 // # Balancing
 //
 // Weighted round robin walks a sequence that is made once: endpoint i stands in it
-// weight(i)/gcd times, spread as evenly as can be (earliest deadline first: its
-// k-th turn is due at (k+½)/weight). One atomic cursor walks it, so that any run of
-// as many picks as the sequence is long is exact, whatever the number of callers.
+// weight(i)/gcd times, spread so that it is never a whole turn ahead of its share
+// (of the turns that may have begun, the one that must end first: I. Stoica and H.
+// Abdel-Wahab, "Earliest Eligible Virtual Deadline First", 1995). One atomic cursor
+// walks it, so that any run of as many picks as the sequence is long is exact,
+// whatever the number of callers.
 // Random picks from the same sequence. Least requests compares two endpoints
 // picked at random (M. Mitzenmacher, "The Power of Two Choices in Randomized Load
 // Balancing", 2001) by requests in flight per weight.

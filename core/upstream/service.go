@@ -141,19 +141,24 @@ func (s *Service) leastRequests() *Endpoint {
 // weights are scaled down, which costs exactness of less than one percent.
 const longestSequence = 1 << 21
 
-// sequence returns the turns of one cycle, earliest deadline first.
+// sequence returns the turns of one cycle: of the endpoints whose next turn may have
+// begun, the one whose turn must end first.
 func sequence(weights []int) []uint32 {
 	scaled, length := reduced(weights)
-	turns := make(turnHeap, len(scaled))
+	waiting, ready := &turnHeap{}, &turnHeap{end: 1}
 	for i, w := range scaled {
-		turns[i] = turn{endpoint: uint32(i), weight: uint64(w), due: 1}
+		waiting.turns = append(waiting.turns, turn{endpoint: uint32(i), weight: uint64(w)})
 	}
-	heap.Init(&turns)
+	heap.Init(waiting)
 	out := make([]uint32, 0, length)
-	for range length {
-		out = append(out, turns[0].endpoint)
-		turns[0].due += 2
-		heap.Fix(&turns, 0)
+	for n := range uint64(length) {
+		for waiting.Len() > 0 && waiting.turns[0].taken*uint64(length) <= n*waiting.turns[0].weight {
+			heap.Push(ready, heap.Pop(waiting))
+		}
+		next := heap.Pop(ready).(turn)
+		out = append(out, next.endpoint)
+		next.taken++
+		heap.Push(waiting, next)
 	}
 	return out
 }
@@ -182,34 +187,39 @@ func gcd(a, b int) int {
 	return a
 }
 
-// turn is the next turn of an endpoint: it is due at due/(2·weight) of the cycle.
+// turn is the next turn of an endpoint: it begins at taken/weight of the cycle, and
+// ends at (taken+1)/weight.
 type turn struct {
-	endpoint    uint32
-	weight, due uint64
+	endpoint      uint32
+	weight, taken uint64
 }
 
-// turnHeap has the turn that is due first on top; among equals the endpoint that
-// was declared first.
-type turnHeap []turn
+// turnHeap has the turn on top that begins first (end 0) or ends first (end 1);
+// among equals the endpoint that was declared first.
+type turnHeap struct {
+	turns []turn
+	end   uint64
+}
 
-func (h turnHeap) Len() int { return len(h) }
+func (h *turnHeap) Len() int { return len(h.turns) }
 
-func (h turnHeap) Less(i, j int) bool {
-	a, b := h[i].due*h[j].weight, h[j].due*h[i].weight
+func (h *turnHeap) Less(i, j int) bool {
+	a, b := (h.turns[i].taken+h.end)*h.turns[j].weight, (h.turns[j].taken+h.end)*h.turns[i].weight
 	if a != b {
 		return a < b
 	}
-	return h[i].endpoint < h[j].endpoint
+	return h.turns[i].endpoint < h.turns[j].endpoint
 }
 
-func (h turnHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *turnHeap) Swap(i, j int) { h.turns[i], h.turns[j] = h.turns[j], h.turns[i] }
 
-// Push and Pop complete heap.Interface; the number of turns never changes.
-func (h *turnHeap) Push(t any) { *h = append(*h, t.(turn)) }
+// Push adds a turn; it implements heap.Interface.
+func (h *turnHeap) Push(t any) { h.turns = append(h.turns, t.(turn)) }
 
-// Pop removes the last turn.
+// Pop removes the last turn; it implements heap.Interface.
 func (h *turnHeap) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
+	last := len(h.turns) - 1
+	t := h.turns[last]
+	h.turns = h.turns[:last]
+	return t
 }

@@ -66,7 +66,7 @@ func TestRoundRobinIsExactAndSmooth(t *testing.T) {
 			counts[indexOf(s, s.Pick(&Tried{}))]++
 			for i, w := range weights {
 				share := float64(n*w) / float64(sum)
-				if d := float64(counts[i]) - share; d > 1.5 || d < -1.5 {
+				if d := float64(counts[i]) - share; d >= 1 || d <= -1 {
 					t.Fatalf("after %d picks endpoint %d has %d, its share is %.2f", n, i, counts[i], share)
 				}
 			}

@@ -38,7 +38,9 @@ func parseField(line []byte, odd OddNames) (field, *Violation) {
 		return f, errOddName
 	}
 	var v *Violation
-	f.bits, v = oddBits(f.name)
+	if f.bits, v = oddBits(f.name); odd == OddAllow {
+		f.bits &^= NameOdd
+	}
 	return f, v
 }
 

@@ -39,7 +39,7 @@ const (
 	NameReserved
 	// NameSpoofed: a name that folds onto a reserved or forwarded one: X_User_ID.
 	NameSpoofed
-	// NameOdd: a name outside of [A-Za-z0-9-].
+	// NameOdd: a name outside of [A-Za-z0-9-] that the policy does not allow.
 	NameOdd
 	// What Connection lists.
 	NameConnectionClose

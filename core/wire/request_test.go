@@ -181,6 +181,17 @@ func TestC2_OddNamesAreRefusedOnRequest(t *testing.T) {
 	}
 }
 
+func TestC3_AllowedOddNamesAreSpoofsStill(t *testing.T) {
+	t.Parallel()
+	lenient := *testLimits
+	lenient.OddNames = OddAllow
+	var s RequestScanner
+	s.Reset(&lenient)
+	if _, err := s.Scan([]byte(get("X_A: b\r\nX_User_ID: c"))); err != nil || s.Head().Names != NameHost|NameSpoofed {
+		t.Errorf("%b, %v", s.Head().Names, err)
+	}
+}
+
 // acceptances are whole requests with what the scanner says of them.
 var acceptances = []struct {
 	raw  string
