@@ -85,18 +85,22 @@ func (t *trip) forward(c *conn, p *piece, n int) error {
 	return t.send(c, data)
 }
 
-// interim reads an answer that came during the upload. Only if it is not the
-// final one, the upload goes on.
+// interim reads the answers that came during the upload. Only if none of them is
+// the final one, the upload goes on. All that is buffered is looked at: a final
+// answer behind an interim one would wait there, out of the sweeper's sight, for a
+// client that may never send more.
 func (t *trip) interim(c *conn) error {
-	f := t.readHead(c, true)
-	switch {
-	case f.err != nil:
-		t.early = f
-		return errAnswered
-	case t.headRead:
-		return errAnswered
-	default:
-		return nil
+	for {
+		f := t.readHead(c, true)
+		switch {
+		case f.err != nil:
+			t.early = f
+			return errAnswered
+		case t.headRead:
+			return errAnswered
+		case c.br.Buffered() == 0:
+			return nil
+		}
 	}
 }
 
