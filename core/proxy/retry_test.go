@@ -182,7 +182,8 @@ func TestNoTriesBeyondTheirNumberAndTheTotal(t *testing.T) {
 		o.route.Timeouts.Total = 200 * time.Millisecond
 	})
 	start := time.Now()
-	if r := f.get(); r.status != 502 {
+	// On a busy machine the total may end in the middle of a try: that is a 504.
+	if r := f.get(); r.status != 502 && r.status != 504 {
 		t.Fatalf("got %+v", r)
 	}
 	if took := time.Since(start); took > time.Second {
