@@ -1,0 +1,104 @@
+//go:build !race
+
+package gatewaytest_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/suuupra/gateway/core/gateway/gatewaytest"
+)
+
+// steady answers every request with the same bytes and allocates nothing. A POST has
+// a body of 1 KiB.
+func steady(t *testing.T, answer []byte) *gatewaytest.Origin {
+	return gatewaytest.NewRawOrigin(t, func(c *gatewaytest.OriginConn) {
+		room, held := make([]byte, 64<<10), 0
+		for {
+			n, err := c.Conn.Read(room[held:])
+			if err != nil {
+				return
+			}
+			held += n
+			end := bytes.Index(room[:held], []byte("\r\n\r\n"))
+			if end < 0 {
+				continue
+			}
+			if bytes.HasPrefix(room, []byte("POST")) && held < end+4+1024 {
+				continue
+			}
+			held = 0
+			if _, err := c.Conn.Write(answer); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// mallocs is how many objects the whole process allocates for each of n exchanges.
+func mallocs(t *testing.T, conn net.Conn, request []byte, size int) float64 {
+	t.Helper()
+	const n = 3000
+	room := make([]byte, size)
+	exchange := func() {
+		if _, err := conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, room); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 500 {
+		exchange()
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		exchange()
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / n
+}
+
+// TestAllocsOfAWholeExchange goes through listener, scanner, route, chain (every
+// request logged to a file, security headers on), balancing, transport and metrics.
+func TestAllocsOfAWholeExchange(t *testing.T) {
+	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+	large := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 65537\r\n\r\n"), make([]byte, 65537)...)
+	for _, c := range []struct {
+		name    string
+		answer  []byte
+		request string
+		most    float64
+	}{
+		{"GET", small, "GET /a/b?c=d HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n", 0.05},
+		{"POST of 1 KiB", small, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1024\r\n\r\n" + string(make([]byte, 1024)), 1.05},
+		{"64 KiB and a byte, streamed", large, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", 1.05},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := gatewaytest.Run(t, fmt.Sprintf(`
+services: {a: {endpoints: [{url: "%s"}]}}
+routes: {a: {match: {path: "/{rest...}"}, service: a}}
+defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}}}
+`, steady(t, c.answer).URL(), filepath.Join(t.TempDir(), "access.log")))
+			probe := gatewaytest.Dial(t, g.Address())
+			probe.Write(c.request)
+			size := len(probe.Read(c.request[:4]))
+			conn, err := net.Dial("tcp", g.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			got := mallocs(t, conn, []byte(c.request), size)
+			t.Logf("%.3f allocations an exchange", got)
+			if got > c.most {
+				t.Errorf("%.3f allocations an exchange, want at most %.2f", got, c.most)
+			}
+		})
+	}
+}
