@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
+
+	"github.com/suuupra/gateway/core/socket"
 )
 
 // Close ends the connection after what was written. Where the client may have
@@ -39,7 +40,7 @@ func (c *Conn) mayHaveUnread() bool {
 	case unread:
 		return true
 	case settled:
-		return c.lookNow() == bytesThere
+		return c.lookNow() == socket.Bytes
 	default:
 		return false
 	}
@@ -79,22 +80,14 @@ func (c *Conn) Abort() {
 	c.cut()
 }
 
-// sight is what a look at the socket found.
-const (
-	nothingThere uint32 = iota // open, and silent
-	bytesThere                 // bytes that were not read
-	ended                      // the client has closed its side
-	broken                     // the connection is reset or closed
-)
-
 // Gone says that the client has closed or reset the connection, and that nothing
 // it sent is left to be read. It looks without waiting and without taking
 // anything; any goroutine may call it, also while the connection is read.
 func (c *Conn) Gone() bool {
 	switch c.lookNow() {
-	case broken:
+	case socket.Broken:
 		return true
-	case ended:
+	case socket.Ended:
 		return !c.holding.Load()
 	default:
 		return false
@@ -103,29 +96,13 @@ func (c *Conn) Gone() bool {
 
 // lookNow peeks the socket. Control is used, and not Read, because it does not
 // wait for a reader that is blocked.
-func (c *Conn) lookNow() uint32 {
-	if err := c.raw.Control(c.peek); err != nil {
-		return broken
+func (c *Conn) lookNow() socket.Sight {
+	if err := c.stream.raw.Control(c.peek); err != nil {
+		return socket.Broken
 	}
-	return c.peeked.Load()
+	return socket.Sight(c.peeked.Load())
 }
 
 // look is the peek itself, called with the socket's descriptor. Two at once are
 // harmless: each result is as good as the other.
-func (c *Conn) look(fd uintptr) {
-	var one [1]byte
-	n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	for err == syscall.EINTR {
-		n, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	}
-	switch {
-	case err == syscall.EAGAIN:
-		c.peeked.Store(nothingThere)
-	case err != nil:
-		c.peeked.Store(broken)
-	case n == 0:
-		c.peeked.Store(ended)
-	default:
-		c.peeked.Store(bytesThere)
-	}
-}
+func (c *Conn) look(fd uintptr) { c.peeked.Store(uint32(socket.Peek(fd))) }

@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/fault"
+	"github.com/suuupra/gateway/core/socket"
 )
 
 // TestRefusalArrives: the client reads its 400 though it goes on sending.
@@ -163,7 +164,7 @@ func TestPX5_Gone(t *testing.T) {
 	if err := c.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the half-close arrives", func() bool { return held.lookNow() == ended })
+	eventually(t, "the half-close arrives", func() bool { return held.lookNow() == socket.Ended })
 	if held.Gone() {
 		t.Error("gone though a request waits")
 	}
@@ -179,7 +180,7 @@ func TestPX5_Gone(t *testing.T) {
 
 	c, held = begin("")
 	c.send(get("/more"))
-	eventually(t, "the bytes arrive", func() bool { return held.lookNow() == bytesThere })
+	eventually(t, "the bytes arrive", func() bool { return held.lookNow() == socket.Bytes })
 	if held.Gone() {
 		t.Error("gone though a request arrived")
 	}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/suuupra/gateway/core/wire"
@@ -19,7 +18,7 @@ import (
 type Conn struct {
 	listener *Listener
 	socket   *net.TCPConn
-	raw      syscall.RawConn
+	stream   *stream          // of socket
 	peek     func(fd uintptr) // made once: a closure for each look would be garbage
 	peer     netip.AddrPort
 	id       uint64
@@ -41,7 +40,7 @@ type Conn struct {
 	released  atomic.Bool   // the socket is closed and the listener has forgotten it
 	holding   atomic.Bool   // held != nil, for other goroutines
 	truncated atomic.Bool
-	peeked    atomic.Uint32 // a sight; result of peek
+	peeked    atomic.Uint32 // a socket.Sight; result of peek
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -69,11 +68,11 @@ type buffer struct {
 }
 
 func newConn(l *Listener, socket *net.TCPConn, peer netip.AddrPort) (*Conn, error) {
-	raw, err := socket.SyscallConn()
+	s, err := newStream(socket)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{listener: l, socket: socket, raw: raw, peer: peer, id: l.totals.ids.Add(1)}
+	c := &Conn{listener: l, socket: socket, stream: s, peer: peer, id: l.totals.ids.Add(1)}
 	c.peek = c.look
 	c.scanner.Reset(l.limits)
 	c.bodyTimeout = l.options.BodyTimeout
@@ -133,7 +132,7 @@ func (c *Conn) receive(p []byte) (int, error) {
 	due := c.readDue(now)
 	for {
 		c.armRead(due, now)
-		n, err := c.socket.Read(p)
+		n, err := c.stream.Read(p)
 		if n > 0 {
 			return c.arrive(n)
 		}
@@ -280,7 +279,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	due := after(now, c.listener.options.WriteTimeout)
 	for {
 		c.armWrite(due, now)
-		n, err := c.socket.Write(p[sent:])
+		n, err := c.stream.Write(p[sent:])
 		sent += n
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.writes.taken.Load() {
 			return sent, err

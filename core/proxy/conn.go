@@ -13,6 +13,7 @@ import (
 
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/socket"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -148,7 +149,7 @@ func (c *conn) onReadable(fd uintptr) bool {
 	if c.out != nil {
 		return c.onRequest(fd)
 	}
-	n, errno := read(fd, c.in)
+	n, errno := socket.Read(fd, c.in)
 	switch {
 	case errno == syscall.EAGAIN:
 		return false
@@ -164,10 +165,10 @@ func (c *conn) onReadable(fd uintptr) bool {
 
 // onRequest looks, then writes. It returns true when there is nothing to wait for.
 func (c *conn) onRequest(fd uintptr) bool {
-	if c.err = peek(fd).unexpected(); c.err != nil {
+	if c.err = unexpected(socket.Peek(fd)); c.err != nil {
 		return true
 	}
-	n, errno := write(fd, c.out)
+	n, errno := socket.Write(fd, c.out)
 	if errno != 0 && errno != syscall.EAGAIN {
 		c.err = os.NewSyscallError("write", errno)
 		return true
@@ -193,7 +194,7 @@ func (c *conn) writeRest() error {
 	c.watch.uploading.Store(writing)
 	err := c.write(rest)
 	c.watch.uploading.Store(notUploading)
-	if err == nil || err == errAnswered || c.silent() == peekBytes {
+	if err == nil || err == errAnswered || c.silent() == socket.Bytes {
 		c.cut = err != nil
 		return nil
 	}
@@ -264,22 +265,34 @@ func (c *conn) instant(due int64) time.Time {
 }
 
 // silent looks what stands on the socket, without waiting and without taking it.
-func (c *conn) silent() peekResult { return c.own.look(c.raw) }
+func (c *conn) silent() socket.Sight { return c.own.look(c.raw) }
+
+// unexpected returns the error of a connection that should be silent.
+func unexpected(s socket.Sight) error {
+	switch s {
+	case socket.Silent:
+		return nil
+	case socket.Bytes:
+		return errStray
+	default:
+		return errStale
+	}
+}
 
 // glance is one party's way to look at a socket: the exchange and the sweeper may
 // do so at once. The callback is made once, for a method value would be allocated
 // for each call.
 type glance struct {
-	seen peekResult
+	seen socket.Sight
 	on   func(fd uintptr)
 }
 
-func (g *glance) prepare() { g.on = func(fd uintptr) { g.seen = peek(fd) } }
+func (g *glance) prepare() { g.on = func(fd uintptr) { g.seen = socket.Peek(fd) } }
 
-func (g *glance) look(raw syscall.RawConn) peekResult {
-	g.seen = peekFailed
+func (g *glance) look(raw syscall.RawConn) socket.Sight {
+	g.seen = socket.Broken
 	if err := raw.Control(g.on); err != nil {
-		return peekFailed
+		return socket.Broken
 	}
 	return g.seen
 }

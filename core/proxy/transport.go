@@ -224,7 +224,7 @@ func (t *trip) exchange(c *conn) failure {
 func (t *trip) exchangeStreamed(c *conn) failure {
 	t.x.Tries++
 	t.setTryDue()
-	if err := c.silent().unexpected(); err != nil {
+	if err := unexpected(c.silent()); err != nil {
 		return t.lost(c, err)
 	}
 	c.readDue, c.writeDue = t.tryDue, t.idleDue()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/socket"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -54,7 +55,7 @@ func (t *trip) upload(c *conn) error {
 		case err == nil:
 		case err == io.EOF:
 			return t.finish(c, left)
-		case c.watch.answered.Load() || c.silent() != peekNothing:
+		case c.watch.answered.Load() || c.silent() != socket.Silent:
 			return errAnswered
 		default:
 			return clientError{err}
@@ -73,7 +74,7 @@ func (e clientError) Unwrap() error { return e.error }
 
 // forward sends one piece, unless an answer is there already.
 func (t *trip) forward(c *conn, p *piece, n int) error {
-	if c.br.Buffered() > 0 || c.silent() != peekNothing {
+	if c.br.Buffered() > 0 || c.silent() != socket.Silent {
 		if err := t.interim(c); err != nil {
 			return err
 		}
@@ -109,7 +110,7 @@ func (t *trip) interim(c *conn) error {
 func (t *trip) send(c *conn, p []byte) error {
 	c.writeDue = t.idleDue()
 	err := c.write(p)
-	if err != nil && c.silent() == peekBytes {
+	if err != nil && c.silent() == socket.Bytes {
 		return errAnswered
 	}
 	return err
