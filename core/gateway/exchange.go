@@ -107,3 +107,11 @@ func (g *Gateway) logExchange(x *pipeline.Exchange) {
 	}()
 	x.Route.Chain.Log(x)
 }
+
+// holdAnswer lets the connection write an answer that is complete together with
+// its wait for the next request.
+func holdAnswer(x *pipeline.Exchange) {
+	if conn, ok := x.Down.(*listen.Conn); ok {
+		conn.HoldAnswer()
+	}
+}

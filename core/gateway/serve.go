@@ -106,8 +106,11 @@ func (g *Gateway) answer(x *pipeline.Exchange, verdict pipeline.Verdict) {
 	if verdict != pipeline.Abort {
 		verdict = g.finish(x)
 	}
-	if verdict == pipeline.Abort {
+	switch {
+	case verdict == pipeline.Abort:
 		x.Down.Abort()
+	case !x.Streaming:
+		holdAnswer(x)
 	}
 	x.Leave()
 }

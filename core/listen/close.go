@@ -16,6 +16,8 @@ func (c *Conn) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
+	// A client that does not take the end of its answer gets no more of it.
+	_ = c.Flush()
 	if c.mayHaveUnread() {
 		c.linger()
 	}
@@ -68,6 +70,9 @@ func (c *Conn) cut() {
 func (c *Conn) closeIdle() bool {
 	if !c.state.CompareAndSwap(waiting, over) {
 		return false
+	}
+	if held := c.stream.take(); held != nil {
+		_ = c.stream.raw.Control(func(fd uintptr) { _, _ = socket.Write(fd, held) }) // who takes no answer is cut
 	}
 	c.cut()
 	return true

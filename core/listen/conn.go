@@ -40,7 +40,10 @@ type Conn struct {
 	released  atomic.Bool   // the socket is closed and the listener has forgotten it
 	holding   atomic.Bool   // held != nil, for other goroutines
 	truncated atomic.Bool
-	peeked    atomic.Uint32 // a socket.Sight; result of peek
+
+	// The watch's own: blind waits that it looked at, and found silent or not.
+	verified, suspect uint64
+	peeked            atomic.Uint32 // a socket.Sight; result of peek
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -73,7 +76,7 @@ func newConn(l *Listener, socket *net.TCPConn, peer netip.AddrPort) (*Conn, erro
 		return nil, err
 	}
 	c := &Conn{listener: l, socket: socket, stream: s, peer: peer, id: l.totals.ids.Add(1)}
-	c.peek = c.look
+	c.peek, s.finish = c.look, c.finish
 	c.scanner.Reset(l.limits)
 	c.bodyTimeout = l.options.BodyTimeout
 	c.waitDue = after(l.now(), l.options.HeaderTimeout)
@@ -272,14 +275,47 @@ func (c *Conn) fail(err error) error {
 	return err
 }
 
+// HoldAnswer says that all of an answer is written next, and nothing but the next
+// request read then: the connection may do the two together. It belongs to the
+// goroutine that reads and writes. Where a further request waits already, or this
+// one is not read to its end, it does nothing.
+func (c *Conn) HoldAnswer() {
+	if c.held == nil && c.scanner.Done() {
+		c.stream.hold()
+	}
+}
+
+// Flush writes what HoldAnswer holds back. It is for those who take the
+// connection over; Read, Write and Close do it anyway.
+func (c *Conn) Flush() error { return c.finish(c.stream.take()) }
+
+// finish writes the end of an answer.
+func (c *Conn) finish(p []byte) error {
+	if p == nil {
+		return nil
+	}
+	_, err := c.write(p)
+	return err
+}
+
 // Write sends p. The client has WriteTimeout for each piece that it takes.
 func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.Flush(); err != nil {
+		return 0, err
+	}
+	if c.stream.keep(p) {
+		return len(p), nil
+	}
+	return c.write(p)
+}
+
+func (c *Conn) write(p []byte) (int, error) {
 	sent := 0
 	now := c.listener.now()
 	due := after(now, c.listener.options.WriteTimeout)
 	for {
 		c.armWrite(due, now)
-		n, err := c.stream.Write(p[sent:])
+		n, err := c.stream.write(p[sent:])
 		sent += n
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.writes.taken.Load() {
 			return sent, err

@@ -58,6 +58,20 @@ func (d *deadline) arm(epoch time.Time, due int64, set func(time.Time) error) {
 	_ = set(epoch.Add(time.Duration(due)))
 }
 
+// expire ends a call that waits, for its goroutine to look and wait again.
+func (d *deadline) expire(set func(time.Time) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.taken.Load() {
+		return
+	}
+	d.armed.Store(expired)
+	_ = set(time.Unix(1, 0)) // as in arm
+}
+
+// expired, as an armed deadline, is past: the next call arms its own.
+const expired = 1
+
 // take sets a deadline by hand; the zero time gives the direction back.
 func (d *deadline) take(t time.Time, set func(time.Time) error) error {
 	d.mu.Lock()

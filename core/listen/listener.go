@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +57,9 @@ type Listener struct {
 	conns   map[*Conn]struct{}
 	refused map[*net.TCPConn]struct{} // answered 503 or 429, still draining
 	cut     bool                      // CloseAll was called: nothing new may stay
+	emptied chan struct{}             // closed by CloseAll
 	refuser sync.WaitGroup            // one for each entry of refused
+	watcher sync.WaitGroup
 
 	buffers   sync.Pool    // of *buffer: bytes held back, and room to drain into
 	lingering atomic.Int32 // connections that drain after Close
@@ -89,6 +92,7 @@ func newListener(socket *net.TCPListener, o Options) *Listener {
 		epoch:   time.Now(),
 		closing: make(chan struct{}),
 		conns:   make(map[*Conn]struct{}),
+		emptied: make(chan struct{}),
 		refused: make(map[*net.TCPConn]struct{}),
 	}
 	l.limits = &l.options.Limits
@@ -99,6 +103,7 @@ func newListener(socket *net.TCPListener, o Options) *Listener {
 	if l.options.Clock == nil {
 		l.options.Clock = clock.Real()
 	}
+	l.watcher.Go(l.watch)
 	return l
 }
 
@@ -245,8 +250,12 @@ func (l *Listener) CloseIdle() int {
 // many those were. Connections accepted later are closed too.
 func (l *Listener) CloseAll() int {
 	l.mu.Lock()
-	l.cut = true
+	if !l.cut {
+		l.cut = true
+		close(l.emptied)
+	}
 	l.mu.Unlock()
+	l.watcher.Wait()
 	all := l.connections()
 	for _, c := range all {
 		c.cut()
@@ -255,14 +264,16 @@ func (l *Listener) CloseAll() int {
 }
 
 // connections lists those that are registered: closing one takes the lock.
-func (l *Listener) connections() []*Conn {
+func (l *Listener) connections() []*Conn { return l.appendConnections(nil) }
+
+func (l *Listener) appendConnections(to []*Conn) []*Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := make([]*Conn, 0, len(l.conns))
+	to = slices.Grow(to, len(l.conns))
 	for c := range l.conns {
-		all = append(all, c)
+		to = append(to, c)
 	}
-	return all
+	return to
 }
 
 // Open is how many connections are open now, those that linger after their Close

@@ -195,7 +195,7 @@ func TestAcceptErrors(t *testing.T) {
 	}
 	tries := func(n uint64) {
 		t.Helper()
-		eventually(t, "the listener waits after a try", func() bool { return l.AcceptErrors() == n && watch.Armed() == 1 })
+		eventually(t, "the listener waits after a try", func() bool { return l.AcceptErrors() == n && watch.Armed() == 2 }) // its timer and the watch's
 	}
 	fails(true)
 	go accept()

@@ -58,7 +58,11 @@ func serve(t testing.TB, o Options, h func(*fasthttp.RequestCtx, *Conn)) *server
 	fast := &fasthttp.Server{
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			s.handled.Add(1)
-			h(ctx, ctx.Conn().(*Conn))
+			c := ctx.Conn().(*Conn)
+			h(ctx, c)
+			if !ctx.Response.IsBodyStream() {
+				c.HoldAnswer()
+			}
 		},
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
 			s.refused.Add(1)
