@@ -32,6 +32,7 @@ type Conn struct {
 	waitDue       int64         // when the first byte of the message is overdue
 	headDue       int64         // when the end of its head is overdue
 	bodyTimeout   time.Duration // between reads of its body
+	asked         int64         // when the message was asked for, until something is received; else 0
 
 	reads, writes deadline
 
@@ -124,14 +125,18 @@ func (c *Conn) next() {
 	c.bodyTimeout = c.listener.options.BodyTimeout
 	c.headDue = 0
 	if c.held == nil {
-		c.waitDue = after(c.listener.now(), c.listener.options.IdleTimeout)
+		c.asked = c.listener.now()
+		c.waitDue = after(c.asked, c.listener.options.IdleTimeout)
 		c.state.Store(waiting)
 	}
 }
 
 // receive takes bytes from the socket, under the deadline that is due.
 func (c *Conn) receive(p []byte) (int, error) {
-	now := c.listener.now()
+	now := c.asked
+	if c.asked = 0; now == 0 {
+		now = c.listener.now()
+	}
 	due := c.readDue(now)
 	for {
 		c.armRead(due, now)

@@ -174,7 +174,9 @@ func (t *trip) deliver() pipeline.Verdict {
 func (t *trip) bufferKnown(length int) pipeline.Verdict {
 	x, c := t.x, t.conn
 	body := slices.Grow(x.Response.SwapBody(nil)[:0], length)[:length]
-	c.readDue = t.idleDue()
+	if c.br.Buffered() < length {
+		c.readDue = t.idleDue()
+	}
 	n, err := io.ReadFull(c.br, body)
 	x.Response.SwapBody(body[:n])
 	if err != nil {
