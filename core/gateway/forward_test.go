@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
@@ -161,6 +162,46 @@ func TestAnswersFlow(t *testing.T) {
 				return
 			}
 			client.Closed()
+		})
+	}
+}
+
+// The head of an answer waits for no more of its body than has come with it, and
+// an HTTP/1.0 client gets one head, however late the body is.
+func TestHeadsDontWait(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, head, first, rest, request, body string }{
+		{"a part of a chunk's size", "Transfer-Encoding: chunked", "1", "0;x\r\n" + strings.Repeat("a", 16) + "\r\n0\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\n\r\n", "10\r\n" + strings.Repeat("a", 16) + "\r\n0\r\n\r\n"},
+		{"an extension", "Transfer-Encoding: chunked", "2;e", "xt\r\nab\r\n0\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "2\r\nab\r\n0\r\n\r\n"},
+		{"nothing, to a client of 1.0", "Transfer-Encoding: chunked", "", "2\r\nab\r\n0\r\n\r\n", "GET / HTTP/1.0\r\nHost: h\r\n\r\n", "ab"},
+		{"a part, to a client of 1.0", "Transfer-Encoding: chunked", "2\r\na", "b\r\n0\r\n\r\n", "GET / HTTP/1.0\r\nHost: h\r\n\r\n", "ab"},
+		{"nothing of a known length", "Content-Length: 70000", "", strings.Repeat("x", 70000), "GET / HTTP/1.1\r\nHost: h\r\n\r\n", strings.Repeat("x", 70000)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			next := make(chan struct{})
+			goOn := sync.OnceFunc(func() { close(next) })
+			defer goOn()
+			origin := gatewaytest.NewRawOrigin(t, func(o *gatewaytest.OriginConn) {
+				if _, err := o.ReadRequest(); err != nil {
+					return
+				}
+				_, _ = io.WriteString(o, "HTTP/1.1 200 OK\r\n"+c.head+"\r\n\r\n"+c.first)
+				<-next
+				_, _ = io.WriteString(o, c.rest)
+			})
+			client := gatewaytest.Dial(t, gatewaytest.Run(t, oneService(origin)).Address())
+			client.Write(c.request)
+			for line := ""; line != "\r\n"; line = client.TakeLine() {
+			}
+			goOn()
+			if got := client.Take(len(c.body)); got != c.body {
+				t.Errorf("the body is %.100q, want %.100q", got, c.body)
+			}
+			if strings.Contains(c.request, "1.0") {
+				client.Closed()
+			}
 		})
 	}
 }

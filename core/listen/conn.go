@@ -280,18 +280,19 @@ func (c *Conn) fail(err error) error {
 	return err
 }
 
-// HoldAnswer says that all of an answer is written next, and nothing but the next
-// request read then: the connection may do the two together. It belongs to the
-// goroutine that reads and writes. Where a further request waits already, or this
-// one is not read to its end, it does nothing.
+// HoldAnswer says that the next write is followed by another, or by the read of
+// the next request, at once: the connection may do the two together. Call it
+// again for each such write. It belongs to the goroutine that reads and writes.
+// Where a further request waits already, or this one is not read to its end, it
+// does nothing.
 func (c *Conn) HoldAnswer() {
 	if c.held == nil && c.scanner.Done() {
 		c.stream.hold()
 	}
 }
 
-// Flush writes what HoldAnswer holds back. It is for those who take the
-// connection over; Read, Write and Close do it anyway.
+// Flush writes what is held back. It is for those who wait for something else
+// before they go on, or take the connection over; Read, Write and Close do it anyway.
 func (c *Conn) Flush() error { return c.finish(c.stream.take()) }
 
 // finish writes the end of an answer.
@@ -299,29 +300,29 @@ func (c *Conn) finish(p []byte) error {
 	if p == nil {
 		return nil
 	}
-	_, err := c.write(p)
+	_, err := c.write(nil, p)
 	return err
 }
 
 // Write sends p. The client has WriteTimeout for each piece that it takes.
 func (c *Conn) Write(p []byte) (int, error) {
-	if err := c.Flush(); err != nil {
-		return 0, err
-	}
 	if c.stream.keep(p) {
 		return len(p), nil
 	}
-	return c.write(p)
+	return c.write(c.stream.take(), p)
 }
 
-func (c *Conn) write(p []byte) (int, error) {
+// write sends what was held back, and p, of which it returns how much was sent.
+func (c *Conn) write(held, p []byte) (int, error) {
 	sent := 0
 	now := c.listener.now()
 	due := after(now, c.listener.options.WriteTimeout)
 	for {
 		c.armWrite(due, now)
-		n, err := c.stream.write(p[sent:])
-		sent += n
+		n, err := c.stream.write(held, p[sent:])
+		ofHeld := min(n, len(held))
+		held = held[ofHeld:]
+		sent += n - ofHeld
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.writes.taken.Load() {
 			return sent, err
 		}

@@ -57,12 +57,13 @@ type conn struct {
 
 	// What the callback of the raw connection works on. The callbacks are made
 	// once: a method value would be allocated for each call.
-	out      []byte // to be written before anything is read
-	in       []byte // to be filled
-	n        int
-	err      error
-	readable func(fd uintptr) bool
-	own      glance // the exchange's
+	out       []byte // to be written before anything is read
+	in        []byte // to be filled
+	n         int
+	err       error
+	readable  func(fd uintptr) bool
+	available func(fd uintptr)
+	own       glance // the exchange's
 
 	reused    bool  // it carried a request before
 	sent      bool  // a byte of the request at hand was handed to the kernel
@@ -80,7 +81,7 @@ func newConn(p *pool, nc *net.TCPConn) (*conn, error) {
 		return nil, fmt.Errorf("reaching the socket to %s: %w", p.address, err)
 	}
 	c := &conn{pool: p, clock: p.proxy.clock, nc: nc, raw: raw}
-	c.readable = c.onReadable
+	c.readable, c.available = c.onReadable, c.onAvailable
 	c.own.prepare()
 	c.watch.glance.prepare()
 	c.readArmed, c.writeArmed = never, never
@@ -127,6 +128,19 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) forget() { c.in, c.out = nil, nil }
+
+// more reads what has come into p, without waiting, and returns how much that is.
+// Whatever else it meets, the next Read meets again.
+func (c *conn) more(p []byte) int {
+	c.in, c.n = p, 0
+	defer c.forget()
+	if err := c.raw.Control(c.available); err != nil {
+		return 0
+	}
+	return c.n
+}
+
+func (c *conn) onAvailable(fd uintptr) { c.n, _ = socket.Read(fd, c.in) }
 
 // failed makes the error of a connection that the sweeper closed tell why.
 func (c *conn) failed(err error) error {

@@ -107,6 +107,9 @@ func (o *origin) accepts() int {
 func (o *origin) received(i int) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if i >= len(o.got) {
+		return "" // the connection was closed before it was accepted
+	}
 	return string(o.got[i])
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/meter"
@@ -32,8 +33,11 @@ type Proxy struct {
 	sweeper   *sweeper
 
 	trips   sync.Pool // *trip
-	pieces  sync.Pool // *piece
+	pieces  sync.Pool // *piece of pieceSize
+	slabs   sync.Pool // *piece of slabSize
 	scratch sync.Pool // *scratch
+	// slabsLent is written twice for 128 KiB of a body.
+	slabsLent atomic.Int32
 
 	mu    sync.Mutex // guards pools: taken when an endpoint comes or goes, and by the sweeper
 	pools map[*pool]struct{}
@@ -60,7 +64,8 @@ func New(o Options) *Proxy {
 		strangers: map[netip.Addr]struct{}{},
 	}
 	p.trips.New = func() any { return new(trip) }
-	p.pieces.New = func() any { return new(piece) }
+	p.pieces.New = func() any { return newPiece(pieceSize) }
+	p.slabs.New = func() any { return newPiece(slabSize) }
 	p.scratch.New = func() any { return new(scratch) }
 	p.gauges(o.Meter)
 	p.sweeper = newSweeper(p)

@@ -23,9 +23,23 @@ type stream struct {
 	trip    *trip
 	framing framing
 	left    int64 // bytes to come, where that is known
-	client  io.Writer
+	client  direct
 	err     error // io.EOF after a clean end
 	closed  bool
+	decoded bool // Read was called: chunks are taken apart
+	flowing bool // the last bytes came as fast as they were taken
+	headDue bool // the client's connection holds the head until the first bytes follow
+	surplus bool // something stood behind the body's end
+}
+
+// direct is a client's connection that can be written past the server's buffer.
+type direct interface {
+	io.Writer
+	// HoldAnswer says that another write, or the next request's read, follows the
+	// next write at once, so that they may be done together.
+	HoldAnswer()
+	// Flush writes what is held back.
+	Flush() error
 }
 
 // framing is how the end of an answer's body is found.
@@ -47,7 +61,7 @@ var (
 func (t *trip) startStream(head *wire.ResponseHead) {
 	x, s := t.x, &t.stream
 	s.trip, s.left = t, head.ContentLength
-	s.client, _ = x.Down.(io.Writer)
+	s.client, _ = x.Down.(direct)
 	switch {
 	case head.ContentLength >= 0:
 		s.framing = byLength
@@ -64,10 +78,15 @@ func (t *trip) startStream(head *wire.ResponseHead) {
 	}
 	x.Response.SetBodyStream(s, length)
 	t.announceTrailers()
-	// A head that has no body yet must not wait for one; and behind a flushed head
-	// the bytes of a body of known length can go to the client past the
-	// server's buffer, which would hold back the last of a slow one.
-	x.Response.ImmediateHeaderFlush = s.framing == byLength || t.conn.br.Buffered() == 0
+	s.flowing = t.conn.br.Buffered() > answerBuffer/2
+	// The head goes out ahead of the body, which is written past the server's
+	// buffer: that would hold back the last bytes of a slow one. An HTTP/1.0 client's
+	// head is written by endByClose.
+	x.Response.ImmediateHeaderFlush = s.framing == byLength || x.Head.Minor != 0
+	if s.client != nil && x.Response.ImmediateHeaderFlush && t.conn.br.Buffered() > 0 {
+		s.headDue = true
+		s.client.HoldAnswer()
+	}
 }
 
 // Read reads from the body; it waits as long as the service may be idle. The
@@ -76,6 +95,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
+	s.decoded = true
 	n, err := s.next(p)
 	s.trip.x.BytesOut += int64(n)
 	if err != nil {
@@ -89,18 +109,17 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // next reads some bytes; with the last ones, or after them, it returns io.EOF.
 func (s *stream) next(p []byte) (int, error) {
-	c := s.trip.conn
-	c.readDue = s.trip.idleDue()
 	switch s.framing {
 	case byChunks:
-		return c.chunks.Read(p)
+		s.trip.conn.readDue = s.trip.idleDue()
+		return s.trip.conn.chunks.Read(p)
 	case byClose:
-		return c.br.Read(p)
+		return s.receive(p)
 	}
 	if int64(len(p)) > s.left {
 		p = p[:s.left]
 	}
-	n, err := c.br.Read(p)
+	n, err := s.receive(p)
 	if s.left -= int64(n); s.left == 0 {
 		return n, io.EOF
 	}
@@ -120,7 +139,7 @@ func (s *stream) end(err error) {
 		if s.framing == byChunks {
 			t.takeTrailers()
 		}
-		t.giveBack(s.framing != byClose)
+		t.giveBack(s.framing != byClose && !s.surplus)
 	case errors.Is(err, errClientGone):
 		t.x.Status, t.x.Cause = statusClientGone, err
 	default:
@@ -133,55 +152,93 @@ func (s *stream) end(err error) {
 // SupportsBodyWriteTo says that WriteTo is the better Read.
 func (s *stream) SupportsBodyWriteTo() bool { return s.client != nil }
 
-// WriteTo writes the body to the client. w is the server's writer, which frames
-// what it gets; as its buffer is small, all that may is written to the client
-// directly, a piece in one system call.
-func (s *stream) WriteTo(w io.Writer) (int64, error) {
-	p := s.trip.proxy.pieces.Get().(*piece)
-	defer s.trip.proxy.pieces.Put(p)
-	x := s.trip.x
-	if s.framing == byLength {
-		return s.copyTo(p, s.client.Write)
+// WriteTo writes the body to the client, past the server's writer, whose buffer is
+// empty and small: all that has come leaves in one system call.
+func (s *stream) WriteTo(io.Writer) (total int64, err error) {
+	if s.trip.x.Head.Minor == 0 && s.framing != byLength {
+		return s.endByClose()
 	}
-	if x.Head.Minor == 0 {
-		return s.endByClose(p)
-	}
-	n, err := s.Read(p.bytes[chunkFront : chunkFront+pieceSize])
-	if err == nil {
-		_, err = w.Write(p.bytes[chunkFront : chunkFront+n])
-		err = s.refused(err)
-	}
-	// The server flushes each chunk: now its buffer is empty.
-	total := int64(n)
 	for err == nil {
-		n, err = s.Read(p.bytes[chunkFront : chunkFront+pieceSize])
-		if n > 0 {
-			total += int64(n)
-			_, werr := s.client.Write(p.frame(n))
-			err = s.refused(werr)
-		}
+		var n int64
+		n, err = s.move()
+		total += n
 	}
 	if err == io.EOF {
+		s.client.HoldAnswer() // the last chunk, which the server writes
 		err = nil
 	}
 	return total, err
 }
 
-// copyTo writes the body as it is.
-func (s *stream) copyTo(p *piece, write func([]byte) (int, error)) (total int64, err error) {
-	for err == nil {
-		var n int
-		n, err = s.Read(p.bytes[:])
-		if n > 0 {
-			total += int64(n)
-			_, werr := write(p.bytes[:n])
-			err = s.refused(werr)
+// move takes what has come of the body, waiting for it if nothing has, and writes
+// it to the client. It returns how many bytes of the body that were.
+func (s *stream) move() (int64, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	p := s.trip.proxy.lend(s.flowing)
+	defer s.trip.proxy.takeBack(p)
+	before := s.trip.x.BytesOut
+	out, err := s.take(p)
+	if err == io.EOF {
+		s.end(err) // the connection need not wait for the client
+	}
+	if len(out) > 0 {
+		s.headDue = false
+		if _, werr := s.client.Write(out); werr != nil {
+			return s.trip.x.BytesOut - before, s.refused(werr)
 		}
 	}
-	if err == io.EOF {
-		err = nil
+	if err != nil && s.err == nil {
+		s.end(err)
 	}
-	return total, err
+	return s.trip.x.BytesOut - before, s.err
+}
+
+// take reads into p, and returns what of it goes to the client: the bytes as they
+// came, chunks included, or made into a chunk where the service has none.
+func (s *stream) take(p *piece) ([]byte, error) {
+	x, c := s.trip.x, s.trip.conn
+	if s.framing != byChunks || s.decoded {
+		n, err := s.next(p.room())
+		s.flowing = n >= pieceSize/2
+		x.BytesOut += int64(n)
+		switch {
+		case s.framing == byLength:
+			return p.room()[:n], err
+		case n == 0:
+			return nil, err
+		}
+		return p.frame(n), err
+	}
+	n, err := s.receive(p.room())
+	s.flowing = n >= pieceSize/2
+	out, rest, passed := c.chunks.Pass(p.bytes[:chunkFront+n])
+	x.BytesOut = c.chunks.Passed()
+	s.surplus = rest > 0
+	if passed == nil && err != nil {
+		passed = c.chunks.Break(err)
+	}
+	return out, passed
+}
+
+// receive reads what there is into p. Where that was buffered, as behind a head,
+// what has come since is taken too.
+func (s *stream) receive(p []byte) (int, error) {
+	c := s.trip.conn
+	buffered := c.br.Buffered()
+	if s.headDue && buffered == 0 {
+		s.headDue = false
+		if err := s.client.Flush(); err != nil {
+			return 0, s.refused(err)
+		}
+	}
+	c.readDue = s.trip.idleDue()
+	n, err := c.br.Read(p)
+	if err == nil && n == buffered && n < len(p) && s.flowing {
+		n += c.more(p[n:])
+	}
+	return n, err
 }
 
 // refused notes that the client takes no more.
@@ -195,7 +252,7 @@ func (s *stream) refused(err error) error {
 // endByClose writes head and body to an HTTP/1.0 client, past the server, which
 // would frame it in chunks. The server's own head is still in its buffer and is
 // dropped with the error that makes it close the connection.
-func (s *stream) endByClose(p *piece) (int64, error) {
+func (s *stream) endByClose() (total int64, err error) {
 	h := &s.trip.x.Response.Header
 	h.DelBytes(connectionName)
 	h.DelBytes(transferEncodingName)
@@ -203,11 +260,22 @@ func (s *stream) endByClose(p *piece) (int64, error) {
 	if _, err := s.client.Write(h.Header()); err != nil {
 		return 0, s.refused(err)
 	}
-	n, err := s.copyTo(p, s.client.Write)
-	if err == nil {
+	p := s.trip.proxy.lend(false)
+	defer s.trip.proxy.takeBack(p)
+	for err == nil {
+		var n int
+		n, err = s.Read(p.room())
+		if n > 0 {
+			total += int64(n)
+			if _, werr := s.client.Write(p.room()[:n]); werr != nil {
+				err = s.refused(werr)
+			}
+		}
+	}
+	if err == io.EOF {
 		err = errEndsByClose
 	}
-	return n, err
+	return total, err
 }
 
 // Close ends the exchange. In this order: the reader is free, the connection goes

@@ -11,14 +11,6 @@ import (
 	"github.com/suuupra/gateway/core/wire"
 )
 
-const (
-	// pieceSize is how much of a streamed body is moved at once, in bytes.
-	pieceSize = 32 << 10
-	// chunkFront and chunkBack are the room for a chunk's size line and its end.
-	chunkFront = 10
-	chunkBack  = 2
-)
-
 // The states of watch.uploading.
 const (
 	notUploading  int32 = iota
@@ -32,11 +24,12 @@ const (
 func (t *trip) upload(c *conn) error {
 	piece := t.proxy.pieces.Get().(*piece)
 	defer t.proxy.pieces.Put(piece)
+	room := piece.room()
 	defer t.calm(c)
 	left := t.length
 	for {
 		c.watch.uploading.Store(readingClient)
-		n, err := t.source.Read(piece.bytes[chunkFront : chunkFront+pieceSize])
+		n, err := t.source.Read(room)
 		c.watch.uploading.Store(writing)
 		t.x.BytesIn += int64(n)
 		if n > 0 {
@@ -79,7 +72,7 @@ func (t *trip) forward(c *conn, p *piece, n int) error {
 			return err
 		}
 	}
-	data := p.bytes[chunkFront : chunkFront+n]
+	data := p.room()[:n]
 	if t.length == chunked {
 		data = p.frame(n)
 	}
@@ -177,22 +170,4 @@ func interrupt(down pipeline.Downstream) {
 	if d, ok := down.(readDeadliner); ok {
 		_ = d.SetReadDeadline(time.Unix(1, 0)) // a closed connection needs no waking
 	}
-}
-
-// piece is a pooled buffer for streamed bodies, both ways.
-type piece struct {
-	bytes [chunkFront + pieceSize + chunkBack]byte
-}
-
-// frame makes a chunk of the n bytes that stand behind the front room.
-func (p *piece) frame(n int) []byte {
-	at := chunkFront - 2
-	p.bytes[at], p.bytes[at+1] = '\r', '\n'
-	for size := n; size > 0; size >>= 4 {
-		at--
-		p.bytes[at] = "0123456789abcdef"[size&0xf]
-	}
-	end := chunkFront + n
-	p.bytes[end], p.bytes[end+1] = '\r', '\n'
-	return p.bytes[at : end+chunkBack]
 }

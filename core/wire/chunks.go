@@ -177,12 +177,17 @@ type ChunkedReader struct {
 	chunks  chunks
 	trailer []byte
 	err     error // what every further Read returns
+
+	// What Pass knows besides.
+	passed     int64 // bytes of the body's own
+	size       [mostDigits]byte
+	sizeLength int // of size, held back
 }
 
 // Reset makes the reader ready for the body that begins at br; both are kept.
 func (r *ChunkedReader) Reset(br *bufio.Reader, l *Limits) {
 	r.chunks.reset(l, false)
-	r.br, r.trailer, r.err = br, r.trailer[:0], nil
+	r.br, r.trailer, r.err, r.passed, r.sizeLength = br, r.trailer[:0], nil, 0, 0
 }
 
 // Read decodes up to len(p) bytes; never 0 without an error, unless p is empty. A

@@ -233,6 +233,7 @@ func FuzzChunked(f *testing.F) {
 		if (err == nil) != ok || ok && !bytes.Equal(body, want) {
 			t.Fatalf("%q: %q, %v; the slow parser says %q, %v", raw, body, err, want, ok)
 		}
+		agree(t, raw, []int{1 + len(raw)/3, 1, 2 + len(raw)/7})
 	})
 }
 
