@@ -5,6 +5,8 @@ package clientip_test
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/suuupra/gateway/core/clientip"
 )
 
 func TestAllocsForwarding0(t *testing.T) {
@@ -24,6 +26,22 @@ func TestAllocsForwarding0(t *testing.T) {
 		buf = w.AppendRealIP(buf)
 	})
 	if n != 0 {
+		t.Errorf("allocates %v times", n)
+	}
+}
+
+func TestAllocsNetworks0(t *testing.T) {
+	var all []netip.Prefix
+	for i := range 5000 {
+		all = append(all, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 25))
+	}
+	set := clientip.NewNetworks(all)
+	inside, mapped := netip.MustParseAddr("10.3.7.1"), netip.MustParseAddr("::ffff:10.3.7.200")
+	if n := testing.AllocsPerRun(200, func() {
+		if !set.Contains(inside) || set.Contains(mapped) {
+			t.Error("found wrong")
+		}
+	}); n != 0 {
 		t.Errorf("allocates %v times", n)
 	}
 }

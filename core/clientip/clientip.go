@@ -21,35 +21,15 @@ import (
 // Trusted is the set of proxies whose forwarded fields are believed. It is
 // immutable and may be shared; nil trusts nobody.
 type Trusted struct {
-	prefixes []netip.Prefix
+	proxies Networks
 }
 
 // New makes the set. IPv4-mapped IPv6 prefixes mean the IPv4 ones; invalid
 // prefixes contain nothing.
-func New(prefixes []netip.Prefix) *Trusted {
-	t := &Trusted{prefixes: make([]netip.Prefix, 0, len(prefixes))}
-	for _, p := range prefixes {
-		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-		}
-		t.prefixes = append(t.prefixes, p.Masked())
-	}
-	return t
-}
+func New(prefixes []netip.Prefix) *Trusted { return &Trusted{proxies: NewNetworks(prefixes)} }
 
 // Contains reports whether a is a proxy to be believed.
-func (t *Trusted) Contains(a netip.Addr) bool {
-	if t == nil {
-		return false
-	}
-	a = plain(a)
-	for _, p := range t.prefixes {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func (t *Trusted) Contains(a netip.Addr) bool { return t != nil && t.proxies.Contains(a) }
 
 // Client finds the client of a request that came from peer with these
 // X-Forwarded-For lines (in the order of the message; borrowed). hops is how
