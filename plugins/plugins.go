@@ -4,6 +4,9 @@ package plugins
 import (
 	"github.com/suuupra/gateway/core/plugin"
 	"github.com/suuupra/gateway/plugins/accesslog"
+	"github.com/suuupra/gateway/plugins/cors"
+	"github.com/suuupra/gateway/plugins/ipfilter"
+	"github.com/suuupra/gateway/plugins/maintenance"
 	"github.com/suuupra/gateway/plugins/securityheaders"
 )
 
@@ -12,6 +15,9 @@ import (
 // plugin is added here, and nowhere else.
 func All() []plugin.Plugin {
 	return []plugin.Plugin{
+		cors.Plugin,            // Guard, Response: ahead of all that refuses, so that pages can read why
+		ipfilter.Plugin,        // Guard
+		maintenance.Plugin,     // Guard: only those who may come in are told
 		securityheaders.Plugin, // Response
 		accesslog.Plugin,       // Log
 	}

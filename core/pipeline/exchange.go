@@ -63,6 +63,9 @@ type Exchange struct {
 	PathFlags wire.PathFlags // what the raw path held
 	Query     []byte         // raw, without '?'; nil: there was none
 	Params    router.Params
+	// Preflight says that the request is a CORS preflight, and Route the one that the
+	// request it asks about would meet (SECURITY C14).
+	Preflight bool
 	Client    netip.Addr // who calls, by SECURITY C10
 	Scheme    string     // "http" or "https", as the client sees it
 

@@ -46,7 +46,10 @@ type Hook func(*Exchange) Verdict
 // once, after the last exchange of the snapshot that built it has ended.
 type Instance struct {
 	Hooks [Phases]Hook
-	Close func()
+	// Preflights says that the Guard hook answers every exchange whose Preflight is
+	// set: none goes on, for its route may take no OPTIONS.
+	Preflights bool
+	Close      func()
 }
 
 // Named is an instance with what `gateway explain` says about it.
@@ -66,6 +69,8 @@ type Chain struct {
 	own      []Hook // Response: for answers of the gateway itself
 	log      []Hook
 	named    []Named
+
+	preflights bool
 }
 
 // NewChain joins instances, already in the order of the plugin list.
@@ -77,6 +82,9 @@ func NewChain(instances []Named) *Chain {
 	c.answer = c.collect(Store, Response)
 	c.own = c.collect(Response, Response)
 	c.log = c.collect(Log, Log)
+	for i := range instances {
+		c.preflights = c.preflights || instances[i].Preflights
+	}
 	return c
 }
 
@@ -95,6 +103,9 @@ func (c *Chain) collect(first, last Phase) []Hook {
 
 // Named returns the instances of the chain, for `gateway explain`.
 func (c *Chain) Named() []Named { return c.named }
+
+// Preflights says whether the chain answers CORS preflights (SECURITY C14).
+func (c *Chain) Preflights() bool { return c.preflights }
 
 // Receive runs the hooks that stand before routing.
 func (c *Chain) Receive(x *Exchange) Verdict { return run(c.received, x) }

@@ -107,6 +107,7 @@ func (c *compiler) dress(r *pipeline.Route, options map[string]*setting.Node) er
 		return err
 	}
 	r.Chain = pipeline.NewChain(instances)
+	c.out.preflights = c.out.preflights || r.Chain.Preflights()
 	r.Series = c.parts.Meter.Route(r.Name, r.ServiceName())
 	c.closing(r.Series.Release)
 	return nil

@@ -25,8 +25,40 @@ func (o Outcome) String() string {
 // Match finds the route of x and sets it with its parameters. What matches none
 // keeps route None.
 func (s *Snapshot) Match(x *pipeline.Exchange) Outcome {
+	if s.preflights {
+		if asked := x.AskedMethod(); asked != nil {
+			return s.matchPreflight(x, asked)
+		}
+	}
+	return s.match(x, x.Request.Header.Method())
+}
+
+// matchPreflight finds the route that the request which a preflight asks about
+// would meet: no other one's policy may answer for it (SECURITY C14). Where that
+// route answers no preflights, this is an OPTIONS request like any other. What no
+// route takes would meet route None, whose policy answers then.
+func (s *Snapshot) matchPreflight(x *pipeline.Exchange, asked []byte) Outcome {
+	flags := x.PathFlags
+	if s.match(x, asked) == Matched && x.Route.Chain.Preflights() {
+		x.Preflight = true
+		return Matched
+	}
+	if x.Route, x.PathFlags = s.None, flags; flags&wire.PathDoubleSlash != 0 {
+		// That route may have had the path read in its own way.
+		if err := x.SetTarget(s.Path); err != nil {
+			return BadPath
+		}
+	}
+	x.Params.Reset()
+	outcome := s.match(x, x.Request.Header.Method())
+	x.Preflight = outcome != Matched && s.None.Chain.Preflights()
+	return outcome
+}
+
+// match finds the route that takes method.
+func (s *Snapshot) match(x *pipeline.Exchange, method []byte) Outcome {
 	var found router.Found[*pipeline.Route]
-	q := query(x)
+	q := query(x, method)
 	switch s.table.Lookup(&q, &found) {
 	case router.MethodNotAllowed:
 		return MethodNotAllowed
@@ -35,7 +67,7 @@ func (s *Snapshot) Match(x *pipeline.Exchange) Outcome {
 	}
 	x.Route, x.Params = found.Value, found.Params
 	if x.PathFlags&(wire.PathEncodedSlash|wire.PathDoubleSlash) != 0 {
-		return s.matchOdd(x)
+		return s.matchOdd(x, method)
 	}
 	return Matched
 }
@@ -43,7 +75,7 @@ func (s *Snapshot) Match(x *pipeline.Exchange) Outcome {
 // matchOdd settles what the route says about encoded and double slashes. A route
 // that keeps double slashes must be the one that matches the kept path too: all
 // that follows sees that path, and no other route's policy may be the right one.
-func (s *Snapshot) matchOdd(x *pipeline.Exchange) Outcome {
+func (s *Snapshot) matchOdd(x *pipeline.Exchange, method []byte) Outcome {
 	r := x.Route
 	if x.PathFlags&wire.PathEncodedSlash != 0 && !r.Path.EncodedSlashes {
 		x.Route = s.None
@@ -57,7 +89,7 @@ func (s *Snapshot) matchOdd(x *pipeline.Exchange) Outcome {
 		return BadPath
 	}
 	var found router.Found[*pipeline.Route]
-	q := query(x)
+	q := query(x, method)
 	if s.table.Lookup(&q, &found) != router.Matched || found.Value != r {
 		x.Route = s.None
 		return NoRoute
@@ -68,13 +100,17 @@ func (s *Snapshot) matchOdd(x *pipeline.Exchange) Outcome {
 
 // Allow appends the methods that routes take for the host and path of x.
 func (s *Snapshot) Allow(dst []byte, x *pipeline.Exchange) []byte {
-	q := query(x)
+	q := query(x, x.Request.Header.Method())
 	return s.table.Allow(dst, &q)
 }
 
-// Explain says for each route, in match order, whether it takes x, and why not.
+// Explain says for each route, in match order, whether it takes x, and why not. A
+// preflight that Match has found is explained by the method that it asks about.
 func (s *Snapshot) Explain(x *pipeline.Exchange) []router.Step {
-	q := query(x)
+	q := query(x, x.Request.Header.Method())
+	if x.Preflight {
+		q.Method = x.AskedMethod()
+	}
 	return s.table.Explain(&q)
 }
 
@@ -87,10 +123,10 @@ func (s *Snapshot) Ordered() []*pipeline.Route {
 	return out
 }
 
-func query(x *pipeline.Exchange) router.Query {
+func query(x *pipeline.Exchange, method []byte) router.Query {
 	h := &x.Request.Header
 	return router.Query{
 		Listener: x.Peer.Listener, Host: x.Host, Path: x.Path,
-		Method: h.Method(), RawQuery: x.Query, Header: h,
+		Method: method, RawQuery: x.Query, Header: h,
 	}
 }

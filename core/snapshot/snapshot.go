@@ -33,6 +33,8 @@ type Snapshot struct {
 	close   []func() error
 	counted []count
 	mask    uint32
+	// preflights says that some chain answers CORS preflights.
+	preflights bool
 }
 
 // count is one stripe of the exchanges that entered and left. Each is written by

@@ -55,15 +55,29 @@ func Deps(t testing.TB) *plugin.Deps {
 }
 
 // Problems returns what Check says about options, a YAML text: each problem as
-// "options.yaml:line:column: path: text".
+// "options.yaml:line:column: path: text". Warnings are left out.
 func Problems(t testing.TB, p plugin.Plugin, options string) []string {
 	t.Helper()
+	return texts(report(p, options).Problems())
+}
+
+// Warnings returns what Check warns of, in the same form.
+func Warnings(t testing.TB, p plugin.Plugin, options string) []string {
+	t.Helper()
+	return texts(report(p, options).Warnings())
+}
+
+func report(p plugin.Plugin, options string) *setting.Report {
 	var r setting.Report
 	if n := setting.Parse(Source, []byte(options), &r); !r.Failed() {
 		p.Check(n, &r)
 	}
+	return &r
+}
+
+func texts(problems []setting.Problem) []string {
 	var out []string
-	for _, problem := range r.Problems() {
+	for _, problem := range problems {
 		out = append(out, problem.String())
 	}
 	return out
@@ -112,6 +126,7 @@ func Exchange(t testing.TB, request string) *pipeline.Exchange {
 	t.Helper()
 	x := pipeline.NewFactory(func(*pipeline.Exchange) {}).New()
 	x.Request, x.Response = &fasthttp.Request{}, &fasthttp.Response{}
+	x.Response.Header.SetNoDefaultContentType(true) // as the server has it
 	x.Route = &pipeline.Route{Name: "test"}
 	x.Peer = pipeline.Peer{Address: netip.MustParseAddrPort("192.0.2.1:4000"), Listener: "public"}
 	x.Client = x.Peer.Address.Addr()
@@ -135,6 +150,7 @@ func Exchange(t testing.TB, request string) *pipeline.Exchange {
 func Answer(t testing.TB, x *pipeline.Exchange, response string) {
 	t.Helper()
 	x.Response.Reset()
+	x.Response.Header.SetNoDefaultContentType(true)
 	if err := x.Response.Read(bufio.NewReader(strings.NewReader(response))); err != nil {
 		t.Fatalf("reading the response: %v", err)
 	}
