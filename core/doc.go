@@ -19,8 +19,9 @@
 //     the [github.com/suuupra/gateway/core/snapshot.Snapshot] in force, which stays the same to its end.
 //  5. decide: receive gives the request its correlation id, removes hop-by-hop fields and the
 //     names that only the gateway may set, finds the client's address, and makes host and path
-//     canonical. Snapshot.Match finds the route, or leaves route "none". The route's chain runs
-//     Guard, Authenticate, Authorize and Limit.
+//     canonical. Snapshot.Match finds the route, or leaves route "none"; a CORS preflight meets the
+//     route of the request that it asks about. The route's chain runs Guard, Authenticate, Authorize
+//     and Limit.
 //  6. forward: the chain runs Request and Lookup; then proxy.RoundTrip picks an endpoint of the
 //     service, sends the request, retries where that is safe, and returns at the response head. A
 //     small answer is buffered, a large or endless one becomes a body stream.

@@ -126,6 +126,10 @@ func explain(cfg *config.Config, x *pipeline.Exchange) (*explanation, error) {
 		name, value := x.Params.At(i)
 		e.Params[name] = string(value)
 	}
+	if x.Preflight {
+		e.Answer = "CORS preflight: the guards of this route"
+		return e, s.close()
+	}
 	if r == s.None {
 		e.Answer = outcome.String()
 		return e, s.close()

@@ -34,24 +34,25 @@ func (s *Snapshot) Match(x *pipeline.Exchange) Outcome {
 }
 
 // matchPreflight finds the route that the request which a preflight asks about
-// would meet: no other one's policy may answer for it (SECURITY C14). Where that
-// route answers no preflights, this is an OPTIONS request like any other. What no
-// route takes would meet route None, whose policy answers then.
+// would meet: no other one's policy may answer for it, that of the defaults
+// neither (SECURITY C14). Where that route answers no preflights, this is an
+// OPTIONS request like any other. What no route takes would meet route None.
 func (s *Snapshot) matchPreflight(x *pipeline.Exchange, asked []byte) Outcome {
 	flags := x.PathFlags
-	if s.match(x, asked) == Matched && x.Route.Chain.Preflights() {
+	meant := s.match(x, asked)
+	if meant == Matched && x.Route.Chain.Preflights() {
 		x.Preflight = true
 		return Matched
 	}
-	if x.Route, x.PathFlags = s.None, flags; flags&wire.PathDoubleSlash != 0 {
+	s.leave(x, NoRoute)
+	if x.PathFlags = flags; flags&wire.PathDoubleSlash != 0 {
 		// That route may have had the path read in its own way.
 		if err := x.SetTarget(s.Path); err != nil {
 			return BadPath
 		}
 	}
-	x.Params.Reset()
 	outcome := s.match(x, x.Request.Header.Method())
-	x.Preflight = outcome != Matched && s.None.Chain.Preflights()
+	x.Preflight = meant != Matched && outcome != Matched && s.None.Chain.Preflights()
 	return outcome
 }
 
@@ -78,24 +79,28 @@ func (s *Snapshot) match(x *pipeline.Exchange, method []byte) Outcome {
 func (s *Snapshot) matchOdd(x *pipeline.Exchange, method []byte) Outcome {
 	r := x.Route
 	if x.PathFlags&wire.PathEncodedSlash != 0 && !r.Path.EncodedSlashes {
-		x.Route = s.None
-		return BadPath
+		return s.leave(x, BadPath)
 	}
 	if x.PathFlags&wire.PathDoubleSlash == 0 || !r.Path.DoubleSlashes {
 		return Matched
 	}
 	if err := x.SetTarget(r.Path); err != nil {
-		x.Route = s.None
-		return BadPath
+		return s.leave(x, BadPath)
 	}
 	var found router.Found[*pipeline.Route]
 	q := query(x, method)
 	if s.table.Lookup(&q, &found) != router.Matched || found.Value != r {
-		x.Route = s.None
-		return NoRoute
+		return s.leave(x, NoRoute)
 	}
 	x.Params = found.Params
 	return Matched
+}
+
+// leave takes x off the route that was found for it.
+func (s *Snapshot) leave(x *pipeline.Exchange, outcome Outcome) Outcome {
+	x.Route = s.None
+	x.Params.Reset()
+	return outcome
 }
 
 // Allow appends the methods that routes take for the host and path of x.

@@ -66,7 +66,8 @@ func mallocs(t *testing.T, conn net.Conn, request []byte, size int) float64 {
 }
 
 // TestAllocsOfAWholeExchange goes through listener, scanner, route, chain (every
-// request logged to a file, security headers on), balancing, transport and metrics.
+// request logged to a file, security headers, CORS and a filter of addresses on),
+// balancing, transport and metrics.
 func TestAllocsOfAWholeExchange(t *testing.T) {
 	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
 	large := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 65537\r\n\r\n"), make([]byte, 65537)...)
@@ -76,7 +77,7 @@ func TestAllocsOfAWholeExchange(t *testing.T) {
 		request string
 		most    float64
 	}{
-		{"GET", small, "GET /a/b?c=d HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n", 0.05},
+		{"GET", small, "GET /a/b?c=d HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\nOrigin: https://app.example.com\r\n\r\n", 0.05},
 		{"POST of 1 KiB", small, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1024\r\n\r\n" + string(make([]byte, 1024)), 1.05},
 		{"64 KiB and a byte, streamed", large, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", 1.05},
 	} {
@@ -84,7 +85,7 @@ func TestAllocsOfAWholeExchange(t *testing.T) {
 			g := gatewaytest.Run(t, fmt.Sprintf(`
 services: {a: {endpoints: [{url: "%s"}]}}
 routes: {a: {match: {path: "/{rest...}"}, service: a}}
-defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}}}
+defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}, cors: {origins: [https://app.example.com]}, ip_filter: {deny: [203.0.113.0/24]}}}
 `, steady(t, c.answer).URL(), filepath.Join(t.TempDir(), "access.log")))
 			probe := gatewaytest.Dial(t, g.Address())
 			probe.Write(c.request)
