@@ -13,7 +13,12 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/suuupra/gateway/core/meter/stdlog"
 )
+
+// The metrics have something to say about the kernel before main; stdlog is quicker.
+var _ = stdlog.Filtered
 
 // Set holds all metrics of a process. Its methods may be called concurrently;
 // those that make a metric are slow, and panic on names that break the rules

@@ -2,8 +2,8 @@
 package gateway
 
 import (
-	_ "log"      // want reserved-imports "only cmd/upstream may"
-	_ "log/slog" // want reserved-imports "only cmd/upstream may"
+	_ "log"      // want reserved-imports "only cmd/upstream and core/meter/stdlog may"
+	_ "log/slog" // want reserved-imports "only cmd/upstream and core/meter/stdlog may"
 	_ "testing"  // want reserved-imports "only tests may"
 
 	_ "github.com/VictoriaMetrics/metrics" // want reserved-imports "it locks on every update"
