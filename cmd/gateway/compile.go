@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
 
 	"github.com/suuupra/gateway/core/admin"
 	"github.com/suuupra/gateway/core/clock"
@@ -38,6 +40,16 @@ func compile(cfg *config.Config) (*compiled, error) {
 		return nil, err
 	}
 	return &compiled{s}, nil
+}
+
+// compileOrRefuse is compile for commands that can't go on without.
+func compileOrRefuse(c *cobra.Command, cfg *config.Config) (*compiled, error) {
+	s, err := compile(cfg)
+	if err != nil {
+		fmt.Fprintln(c.ErrOrStderr(), err)
+		return nil, refused{exitRefused}
+	}
+	return s, nil
 }
 
 func (c *compiled) close() error { return c.Snapshot.Close() }

@@ -24,7 +24,7 @@ func newConfigShow() *cobra.Command {
 		Use:     "show",
 		Short:   "Print the effective configuration: files, overlays, defaults and profiles merged; secrets masked",
 		Example: "  gateway config show -c gateway.yaml\n  gateway config show --origin -c base.yaml -c production.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := from.load(c.ErrOrStderr())
 			if err != nil {
@@ -44,7 +44,7 @@ func newConfigSchema() *cobra.Command {
 		Use:     "schema",
 		Short:   "Print the JSON Schema of the configuration language",
 		Example: "  gateway config schema > gateway.schema.json",
-		Args:    cobra.NoArgs,
+		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
 			options := map[string]map[string]any{}
 			for _, p := range plugins.All() {

@@ -1,18 +1,21 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/gateway"
 	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/router"
+	"github.com/suuupra/gateway/core/snapshot"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -45,20 +48,27 @@ func newExplain() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain METHOD URL",
 		Short: "Say which route takes a request, and why the others do not",
+		Long: "Reads a request as a listener would, and says which route takes it, what it is answered, which hooks run,\n" +
+			"and why the other routes do not take it. Sends nothing. Exits 1 if the request is refused before any route\n" +
+			"is asked: it is malformed, or its path or host is.",
 		Example: "  gateway explain GET http://api.example.com/content/1?lang=en -c gateway.yaml\n" +
 			"  gateway explain POST /payments/charge -H 'X-Version: 2.1' -c gateway.yaml",
-		Args: cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, words []string) error {
+			if len(words) != 2 {
+				return fmt.Errorf("want two words, METHOD and URL, got %d", len(words))
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := from.load(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			x, err := exchangeFor(args[0], args[1], fields)
+			head, err := requestHead(args[0], args[1], fields)
 			if err != nil {
-				return err
+				return misused{err}
 			}
-			x.Peer.Listener = listener
-			e, err := explain(cfg, x)
+			e, err := explain(c, cfg, asked{head, listener})
 			if err != nil {
 				return err
 			}
@@ -75,50 +85,116 @@ func newExplain() *cobra.Command {
 	return c
 }
 
-// exchangeFor makes the exchange of a request as it would come over the wire.
-func exchangeFor(method, target string, fields []string) (*pipeline.Exchange, error) {
-	u, err := url.Parse(target)
-	if err != nil {
-		return nil, fmt.Errorf("%q is no URL: %w", target, err)
+// asked is what is to be explained: a head as it would come over the wire, to a
+// listener.
+type asked struct {
+	head     string
+	listener string
+}
+
+// requestHead writes the head of a request. A target without a host is one of
+// HTTP/1.0, which needs none, unless fields name it.
+func requestHead(method, target string, fields []string) (string, error) {
+	host, version := "", "1.0"
+	if scheme, rest, found := strings.Cut(target, "://"); found && scheme != "" && !strings.ContainsAny(scheme, "/?") {
+		if scheme != "http" && scheme != "https" {
+			return "", fmt.Errorf("%q: want an http or https URL, or a path", target)
+		}
+		rest, _, _ = strings.Cut(rest, "#") // no client sends it
+		end := strings.IndexAny(rest+"/", "/?")
+		host, target, version = "Host: "+rest[:end]+"\r\n", rest[end:], "1.1"
 	}
-	if u.Host != "" { // keep the path's escapes as they were typed
-		_, target, _ = strings.Cut(target, "://")
-		target = target[strings.IndexAny(target+"/", "/?"):]
-	}
-	if !strings.HasPrefix(target, "/") {
+	if !strings.HasPrefix(target, "/") && target != "*" {
 		target = "/" + target
 	}
-	request := &fasthttp.Request{}
-	request.Header.SetMethod(method)
-	request.Header.SetRequestURI(target)
-	request.Header.SetHost(u.Host)
+	head := method + " " + target + " HTTP/"
+	lines := host
 	for _, field := range fields {
-		name, value, found := strings.Cut(field, ":")
+		name, _, found := strings.Cut(field, ":")
 		if !found {
-			return nil, fmt.Errorf("-H %q: want 'Name: value'", field)
+			return "", fmt.Errorf("-H %q: want 'Name: value'", field)
 		}
-		request.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		if strings.EqualFold(strings.TrimSpace(name), fasthttp.HeaderHost) {
+			version = "1.1"
+		}
+		lines += field + "\r\n"
+	}
+	if strings.ContainsAny(method+target+strings.Join(fields, ""), "\r\n") {
+		return "", fmt.Errorf("a line break can't be part of a method, URL or field")
+	}
+	return head + version + "\r\n" + lines + "\r\n", nil
+}
+
+// exchangeOf makes the exchange of a request as the listener's scanner and
+// fasthttp would. The error says why it is refused.
+func exchangeOf(cfg *config.Config, r asked) (*pipeline.Exchange, error) {
+	limits := gateway.HeadLimits(cfg)
+	var scanner wire.RequestScanner
+	scanner.Reset(&limits)
+	if _, err := scanner.Scan([]byte(r.head)); err != nil {
+		return nil, err
+	}
+	parsed := &fasthttp.Request{}
+	if err := parsed.Header.Read(bufio.NewReaderSize(strings.NewReader(r.head), len(r.head)+1)); err != nil {
+		return nil, err
 	}
 	x := pipeline.NewFactory(func(*pipeline.Exchange) {}).New()
-	x.Request, x.Response, x.Head = request, &fasthttp.Response{}, &wire.RequestHead{}
+	x.Request, x.Response, x.Head = parsed, &fasthttp.Response{}, scanner.Head()
+	x.Peer.Listener = r.listener
 	return x, nil
 }
 
-// explain walks x as far as its route is known.
-func explain(cfg *config.Config, x *pipeline.Exchange) (*explanation, error) {
-	s, err := compile(cfg)
+// explain walks r as far as its route is known.
+func explain(c *cobra.Command, cfg *config.Config, r asked) (*explanation, error) {
+	s, err := compileOrRefuse(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	e, err := walk(s, cfg, r)
+	if err := s.close(); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "the request is refused with %s\n", reason(err))
+		return nil, refused{exitRefused}
+	}
+	return e, nil
+}
+
+// reason is what the caller of a refused request is told.
+func reason(err error) string {
+	if v := new(wire.Violation); errors.As(err, &v) {
+		return fmt.Sprintf("%d: %s", v.Status, v.Reason)
+	}
+	return "400: " + err.Error()
+}
+
+// walk does what gateway.decide does. The error says why the request is refused
+// before any route is asked.
+func walk(s *compiled, cfg *config.Config, r asked) (*explanation, error) {
+	x, err := exchangeOf(cfg, r)
 	if err != nil {
 		return nil, err
 	}
 	x.Route = s.None
-	if host := x.Request.Header.Host(); len(host) > 0 {
-		if err := x.SetHost(host); err != nil {
-			return nil, fmt.Errorf("the host %q would be refused with 400: %w", host, err)
+	if err := x.SetHost(x.Request.Header.Host()); err != nil {
+		return nil, err
+	}
+	if gateway.Pathless(x) {
+		answer := snapshot.MethodNotAllowed.String()
+		if x.Head.Asterisk {
+			answer = "204, Allow: every method"
 		}
+		return &explanation{Host: string(x.Host), Route: s.None.Name, Answer: answer, Hooks: hookRows(s.None), Routes: []router.Step{}}, nil
 	}
 	if err := x.SetTarget(s.Path); err != nil {
-		return nil, fmt.Errorf("the path would be refused with 400: %w", err)
+		return nil, err
 	}
+	return describe(s, x)
+}
+
+// describe finds the route of x and says what becomes of it.
+func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 	outcome := s.Match(x)
 	r := x.Route
 	e := &explanation{Host: string(x.Host), Path: string(x.Path), Route: r.Name, At: r.At, Routes: s.Explain(x), Hooks: hookRows(r), Params: map[string]string{}}
@@ -126,26 +202,30 @@ func explain(cfg *config.Config, x *pipeline.Exchange) (*explanation, error) {
 		name, value := x.Params.At(i)
 		e.Params[name] = string(value)
 	}
-	if x.Preflight {
+	switch {
+	case x.Preflight:
 		e.Answer = "CORS preflight: the guards of this route"
-		return e, s.close()
-	}
-	if r == s.None {
+	case outcome == snapshot.MethodNotAllowed && string(x.Request.Header.Method()) == fasthttp.MethodOptions:
+		e.Answer = "204, Allow: " + string(s.Allow(nil, x))
+	case outcome == snapshot.MethodNotAllowed:
+		e.Answer = outcome.String() + ", Allow: " + string(s.Allow(nil, x))
+	case outcome != snapshot.Matched:
 		e.Answer = outcome.String()
-		return e, s.close()
+	default:
+		e.Answer = answerOf(r)
 	}
-	e.Answer = answerOf(r)
-	if r.Service != nil {
-		target, err := x.Target()
-		if err != nil {
-			return nil, fmt.Errorf("the rewritten path would be refused with 400: %w", err)
-		}
-		e.Target = string(target)
-		for _, endpoint := range r.Service.Endpoints() {
-			e.Endpoints = append(e.Endpoints, endpoint.Address)
-		}
+	if r.Service == nil {
+		return e, nil
 	}
-	return e, s.close()
+	target, err := x.Target()
+	if err != nil {
+		return nil, err
+	}
+	e.Target = string(target)
+	for _, endpoint := range r.Service.Endpoints() {
+		e.Endpoints = append(e.Endpoints, endpoint.Address)
+	}
+	return e, nil
 }
 
 func hookRows(r *pipeline.Route) []hookRow {
@@ -161,9 +241,13 @@ func hookRows(r *pipeline.Route) []hookRow {
 }
 
 func (e *explanation) print(w io.Writer) error {
-	fmt.Fprintf(w, "host:    %s\npath:    %s\nroute:   %s  (%s)\nanswer:  %s\n", e.Host, e.Path, e.Route, e.At, e.Answer)
+	at := ""
+	if e.At != "" {
+		at = "  (" + e.At + ")"
+	}
+	fmt.Fprintf(w, "host:      %s\npath:      %s\nroute:     %s%s\nanswer:    %s\n", orDash(e.Host), orDash(e.Path), e.Route, at, e.Answer)
 	if e.Target != "" {
-		fmt.Fprintf(w, "target:  %s\nendpoints: %s\n", e.Target, strings.Join(e.Endpoints, ", "))
+		fmt.Fprintf(w, "target:    %s\nendpoints: %s\n", e.Target, strings.Join(e.Endpoints, ", "))
 	}
 	fmt.Fprintln(w, "hooks:")
 	for _, h := range e.Hooks {
@@ -178,4 +262,11 @@ func (e *explanation) print(w io.Writer) error {
 		_, err = fmt.Fprintf(w, "  %s %s (%s): %s\n", mark, s.Name, s.At, s.Why)
 	}
 	return err
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
 }

@@ -19,7 +19,7 @@ func newInit() *cobra.Command {
 		Use:     "init",
 		Short:   "Write a small annotated configuration to start from",
 		Example: "  gateway init > gateway.yaml\n  gateway init -o gateway.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if output == "" {
 				_, err := c.OutOrStdout().Write(starter)
@@ -27,7 +27,7 @@ func newInit() *cobra.Command {
 			}
 			f, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 			if err != nil {
-				return fmt.Errorf("init does not overwrite: %w", err)
+				return fmt.Errorf("init writes new files only: %w", err)
 			}
 			if _, err := f.Write(starter); err != nil {
 				return fmt.Errorf("writing %s: %w", output, err)

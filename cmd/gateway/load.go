@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -36,9 +38,20 @@ func (s *source) load(w io.Writer) (*config.Config, error) {
 		return nil, fmt.Errorf("writing the problems: %w", err)
 	}
 	if report.Failed() {
+		s.advise(w)
 		return nil, refused{exitRefused}
 	}
 	return cfg, nil
+}
+
+// advise says what to do where there is no configuration yet.
+func (s *source) advise(w io.Writer) {
+	for _, name := range s.files {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(w, "Name the file with -c FILE, or begin with a small one: gateway init -o %s\n", name)
+			return
+		}
+	}
 }
 
 // read reads the configuration, and once more if it opens paths of the gateway's

@@ -30,13 +30,13 @@ func newRoutes() *cobra.Command {
 		Use:     "routes",
 		Short:   "Print the route table in match order",
 		Example: "  gateway routes -c gateway.yaml\n  gateway routes -c gateway.yaml --json",
-		Args:    cobra.NoArgs,
+		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := from.load(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			rows, err := routeRows(cfg)
+			rows, err := routeRows(c, cfg)
 			if err != nil {
 				return err
 			}
@@ -52,8 +52,8 @@ func newRoutes() *cobra.Command {
 }
 
 // routeRows lists the routes in the order in which they are matched.
-func routeRows(cfg *config.Config) ([]routeRow, error) {
-	s, err := compile(cfg)
+func routeRows(c *cobra.Command, cfg *config.Config) ([]routeRow, error) {
+	s, err := compileOrRefuse(c, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -63,9 +63,12 @@ func routeRows(cfg *config.Config) ([]routeRow, error) {
 	}
 	rows := make([]routeRow, 0, len(cfg.Routes))
 	for _, r := range s.Ordered() {
-		row := routeRow{Name: r.Name, Answer: answerOf(r), At: r.At, Methods: []string{"GET"}, Paths: []string{strings.TrimPrefix(r.Name, "probe ")}}
+		row := routeRow{
+			Name: r.Name, Answer: answerOf(r), At: r.At,
+			Methods: []string{"GET"}, Hosts: []string{}, Paths: []string{strings.TrimPrefix(r.Name, "probe ")}, Plugins: []string{},
+		}
 		if d := declared[r.Name]; d != nil {
-			row.Methods, row.Hosts, row.Paths = d.Match.Methods, d.Match.Hosts, d.Match.AllPaths()
+			row.Methods, row.Hosts, row.Paths = listed(d.Match.Methods), listed(d.Match.Hosts), d.Match.AllPaths()
 		}
 		for _, p := range r.Chain.Named() {
 			row.Plugins = append(row.Plugins, p.Plugin)
@@ -74,6 +77,9 @@ func routeRows(cfg *config.Config) ([]routeRow, error) {
 	}
 	return rows, s.close()
 }
+
+// listed is list, as JSON shows it when it is empty: any will do.
+func listed(list []string) []string { return append([]string{}, list...) }
 
 func answerOf(r *pipeline.Route) string {
 	switch {

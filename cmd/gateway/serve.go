@@ -17,6 +17,7 @@ import (
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/gateway"
 	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/meter/stdlog"
 	"github.com/suuupra/gateway/plugins"
 )
 
@@ -28,13 +29,20 @@ func newServe() *cobra.Command {
 		Long: "Runs the gateway until SIGTERM or SIGINT, then drains: /readyz says 503, traffic is still accepted for\n" +
 			"shutdown.delay, and requests under way have shutdown.drain to end. A second signal ends the waiting.",
 		Example: "  gateway serve -c gateway.yaml\n  gateway serve -c base.yaml -c production.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := from.load(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return serve(c.Context(), cfg, c.ErrOrStderr())
+			err = serve(c.Context(), cfg, c.ErrOrStderr())
+			if errors.As(err, new(refused)) || err == nil {
+				return err
+			}
+			if _, refusal := compileOrRefuse(c, cfg); refusal != nil {
+				return refusal // check says the same, with the same code
+			}
+			return err
 		},
 	}
 	from.flags(c)
@@ -55,7 +63,9 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	p, err := start(cfg, newLog(cfg.Telemetry.Log, stderr))
+	log := newLog(cfg.Telemetry.Log, stderr)
+	stdlog.Redirect(log.With().Str(zerolog.LevelFieldName, zerolog.LevelWarnValue).Logger())
+	p, err := start(cfg, log)
 	if err != nil {
 		return err
 	}

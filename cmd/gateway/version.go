@@ -40,7 +40,7 @@ func newVersion() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version of this binary",
 		Example: "  gateway version\n  gateway version --json",
-		Args:    cobra.NoArgs,
+		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
 			b := buildInfo()
 			if asJSON {

@@ -173,7 +173,7 @@ func (s *Server) probe(ctx *fasthttp.RequestCtx, path string) {
 func (s *Server) Start() error {
 	l, err := net.Listen("tcp", s.options.Address)
 	if err != nil {
-		return fmt.Errorf("admin.address %s: %w", s.options.Address, err)
+		return fmt.Errorf("admin.address: %w", err)
 	}
 	s.listener = l
 	s.serving.Go(func() {

@@ -14,10 +14,10 @@ var correlationName = []byte(pipeline.HeaderCorrelationID)
 // anyMethod is Allow where no route is asked: "OPTIONS *", CONNECT and TRACE.
 var anyMethod = []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
-// pathless says whether no route is asked for the request: the target is "*", or
+// Pathless says whether no route is asked for the request: the target is "*", or
 // the method one that the gateway never serves. CONNECT would make it an open
 // proxy, TRACE shows a caller the fields that were added on the way (SECURITY C13).
-func pathless(x *pipeline.Exchange) bool {
+func Pathless(x *pipeline.Exchange) bool {
 	method := x.Request.Header.Method()
 	return x.Head.Asterisk || string(method) == fasthttp.MethodConnect || string(method) == fasthttp.MethodTrace
 }
@@ -45,7 +45,7 @@ func withinLimit(x *pipeline.Exchange) pipeline.Verdict {
 func unrouted(s *snapshot.Snapshot, x *pipeline.Exchange, outcome snapshot.Outcome) pipeline.Verdict {
 	switch outcome {
 	case snapshot.MethodNotAllowed:
-		if pathless(x) {
+		if Pathless(x) {
 			return methodNotAllowed(x, anyMethod)
 		}
 		return methodNotAllowed(x, s.Allow(nil, x))

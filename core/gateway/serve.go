@@ -50,7 +50,7 @@ func (g *Gateway) decide(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict pi
 		return verdict
 	}
 	outcome := snapshot.MethodNotAllowed
-	if err == nil && !pathless(x) {
+	if err == nil && !Pathless(x) {
 		outcome = s.Match(x)
 	}
 	if verdict := x.Route.Chain.Decide(x); verdict != pipeline.Continue {
@@ -72,7 +72,7 @@ func (g *Gateway) decide(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict pi
 // done.
 func (g *Gateway) receive(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict pipeline.Verdict, err error) {
 	g.proxy.Sanitize(x, s.Trusted)
-	if verdict := s.Receive(x); verdict != pipeline.Continue || pathless(x) {
+	if verdict := s.Receive(x); verdict != pipeline.Continue || Pathless(x) {
 		return verdict, nil
 	}
 	if err := x.SetHost(x.Request.Header.Host()); err != nil {

@@ -59,7 +59,7 @@ func (g *Gateway) bind(cfg *config.Config) error {
 		o.Totals = totals
 		l, err := listen.Listen(d.Address, o)
 		if err != nil {
-			return errors.Join(fmt.Errorf("%s: listener %s: %w", d.At, d.Name, err), g.closeListeners())
+			return errors.Join(fmt.Errorf("%s: %w", d.At, err), g.closeListeners())
 		}
 		g.listeners = append(g.listeners, l)
 	}
@@ -69,14 +69,18 @@ func (g *Gateway) bind(cfg *config.Config) error {
 // oddNames maps the words of the configuration to the scanner's.
 var oddNames = map[string]wire.OddNames{"drop": wire.OddDrop, "refuse": wire.OddRefuse, "allow": wire.OddAllow}
 
+// HeadLimits says what a request's head may be under cfg.
+func HeadLimits(cfg *config.Config) wire.Limits {
+	l := cfg.Limits
+	return wire.Limits{URI: int(l.URI), Header: int(l.Header), Headers: l.Headers, OddNames: oddNames[cfg.OddHeaderNames]}
+}
+
 // listenOptions says what the connections of one listener keep to.
 func (g *Gateway) listenOptions(cfg *config.Config, name string) listen.Options {
 	l := cfg.Limits
 	return listen.Options{
-		Name: name,
-		Limits: wire.Limits{
-			URI: int(l.URI), Header: int(l.Header), Headers: l.Headers, OddNames: oddNames[cfg.OddHeaderNames],
-		},
+		Name:          name,
+		Limits:        HeadLimits(cfg),
 		HeaderTimeout: time.Duration(l.HeaderTimeout),
 		BodyTimeout:   time.Duration(l.BodyTimeout),
 		IdleTimeout:   time.Duration(l.IdleTimeout),

@@ -79,7 +79,7 @@ var _ net.Listener = (*Listener)(nil)
 func Listen(address string, o Options) (*Listener, error) {
 	inner, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listener %s: listening on %s: %w", o.Name, address, err)
+		return nil, fmt.Errorf("listener %s: %w", o.Name, err)
 	}
 	return newListener(inner.(*net.TCPListener), o), nil
 }

@@ -9,10 +9,11 @@ import (
 
 // Step is what one route has to say to a request.
 type Step struct {
-	Entry    int // its index
-	Name, At string
-	Matched  bool   // it takes the request; at most one step says so
-	Why      string // what matched, or the first thing that did not
+	Entry   int    `json:"-"` // its index
+	Name    string `json:"name"`
+	At      string `json:"at"`
+	Matched bool   `json:"matched"` // it takes the request; at most one step says so
+	Why     string `json:"why"`     // what matched, or the first thing that did not
 }
 
 // Explain says of every route, in match order, whether it takes the request and
