@@ -2,13 +2,13 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -64,10 +64,12 @@ func finished(t *testing.T, c *exec.Cmd) result {
 	t.Helper()
 	var out, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &out, &stderr
-	err := c.Run()
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+	if err := c.Start(); err != nil {
 		t.Fatalf("running %v: %v", c.Args, err)
 	}
+	timer := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
+	defer timer.Stop()
+	_ = c.Wait() // the exit code says it; -1 if it was killed
 	return result{out.String(), stderr.String(), c.ProcessState.ExitCode()}
 }
 
@@ -80,6 +82,9 @@ func (r result) wants(t *testing.T, code int, out, stderr string) {
 			cmp.Diff(strings.Split(out, "\n"), strings.Split(r.out, "\n")), cmp.Diff(strings.Split(stderr, "\n"), strings.Split(r.err, "\n")), r.code, code)
 	}
 }
+
+// patience is how long a process may take for what must come.
+const patience = 30 * time.Second
 
 // files writes files into a folder of the test's own: name, text, name, text.
 func files(t *testing.T, pairs ...string) (dir string) {

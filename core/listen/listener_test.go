@@ -234,7 +234,7 @@ func TestAcceptErrors(t *testing.T) {
 
 func TestListener(t *testing.T) {
 	t.Parallel()
-	if _, err := Listen("127.0.0.1:nope", Options{Name: "x"}); err == nil || !strings.Contains(err.Error(), "listener x: listening on 127.0.0.1:nope") {
+	if _, err := Listen("127.0.0.1:nope", Options{Name: "x"}); err == nil || !strings.Contains(err.Error(), "listener x: listen tcp: lookup tcp/nope") {
 		t.Errorf("got %v", err)
 	}
 	l, err := Listen("127.0.0.1:0", Options{Name: "x"})
