@@ -33,9 +33,11 @@ lint: ## gofmt, vet, staticcheck
 	go run $(STATICCHECK) ./...
 
 test-race: ## pass 1: behaviour, with the race detector
+	@.ci/need curl:curl
 	CGO_ENABLED=1 go test -timeout 5m -race ./...
 
 test-plain: ## pass 2: allocations and timing too, writes coverage.out
+	@.ci/need curl:curl
 	go test -timeout 5m -coverpkg=./core/...,./plugins/... -coverprofile=coverage.out ./...
 
 coverage: ## what pass 2 covered, and the packages that need tests most

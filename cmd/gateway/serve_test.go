@@ -37,8 +37,13 @@ type logLine struct {
 // serveFile starts the gateway over yaml, on free ports, and waits until it is ready.
 func serveFile(t *testing.T, yaml string) *served {
 	t.Helper()
-	dir := files(t, "ports.yaml", "listen: {public: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\n", "gateway.yaml", yaml)
-	s := &served{t: t, cmd: command(dir, "serve", "-c", "ports.yaml", "-c", "gateway.yaml")}
+	return serveFiles(t, "ports.yaml", "listen: {public: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\n", "gateway.yaml", yaml)
+}
+
+// serveFiles is serveFile over two files of any content: name, text, name, text.
+func serveFiles(t *testing.T, pairs ...string) *served {
+	t.Helper()
+	s := &served{t: t, cmd: command(files(t, pairs...), "serve", "-c", pairs[0], "-c", pairs[2])}
 	s.cmd.Stdout = &s.stdout
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
