@@ -64,6 +64,7 @@ func newGateway(p Parts) *Gateway {
 	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns}
 	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted})
 	g.services = upstream.NewRegistry(g.proxy.Open)
+	g.services.Publish(p.Meter)
 	g.keeper = plugin.NewKeeper(p.Log)
 	factory := pipeline.NewFactory(g.done)
 	g.exchanges.New = func() any { return factory.New() }

@@ -6,8 +6,9 @@
 // A [Registry] lives as long as the process. Snapshots take services from it and
 // give them back; a service whose declaration did not change is the same one, with
 // its cursor and its retry budget, and an endpoint keeps its connections and its
-// count of requests as long as any service holds it. The key of an endpoint is all
-// that changes how its connections behave.
+// counts as long as any declaration of its service holds it. The key of an endpoint
+// is its service, and all that changes how its connections behave: two services at
+// one address don't use up each other's connections.
 //
 // # Balancing
 //

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/suuupra/gateway/core/meter"
 )
 
-// Key is what tells endpoints apart: all that changes how their connections
-// behave.
+// Key is what tells endpoints apart: the service, for what it declares of
+// connections is meant for itself, and all that changes how these behave.
 type Key struct {
+	Service     string
 	Address     string // host:port
 	HostHeader  string
 	Connections ConnectionSettings
@@ -31,15 +34,17 @@ type Registry struct {
 	mu        sync.Mutex
 	services  map[string]*Service // by identity
 	endpoints map[Key]*Endpoint
+	meter     *meter.Set // nil: nothing is published
+	published map[names]*traffic
 }
 
 // NewRegistry returns an empty registry.
 func NewRegistry(open Opener) *Registry {
-	return &Registry{open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}}
+	return &Registry{open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, published: map[names]*traffic{}}
 }
 
-// Endpoint is one address of a service. Its counter is written by every request
-// to it, and stands alone on its cache lines.
+// Endpoint is one address of a service. Its counters are written by every request
+// to it, and stand alone on their cache lines.
 type Endpoint struct {
 	Address    string
 	HostHeader string
@@ -48,22 +53,32 @@ type Endpoint struct {
 	connections Connections
 	holders     int // guarded by the registry's mu
 
-	_        [128]byte
-	inFlight atomic.Int64
-	_        [120]byte
+	_ [128]byte
+	// counts holds how many requests are under way in its low bits, and how many
+	// were begun above: one atomic addition counts both.
+	counts atomic.Uint64
+	_      [120]byte
 }
+
+// inFlightBits is how many bits the requests under way have: there are never 16
+// million sockets. The rest counts to 10¹² before it goes round, which whoever
+// reads the counter takes for a restart.
+const inFlightBits = 24
 
 // Connections are what the registry's Opener made.
 func (e *Endpoint) Connections() Connections { return e.connections }
 
 // Begin counts a request in; End counts it out, when its answer's body is through.
-func (e *Endpoint) Begin() { e.inFlight.Add(1) }
+func (e *Endpoint) Begin() { e.counts.Add(1<<inFlightBits + 1) }
 
 // End counts a request out.
-func (e *Endpoint) End() { e.inFlight.Add(-1) }
+func (e *Endpoint) End() { e.counts.Add(^uint64(0)) }
 
 // InFlight is how many requests are under way.
-func (e *Endpoint) InFlight() int64 { return e.inFlight.Load() }
+func (e *Endpoint) InFlight() int64 { return int64(e.counts.Load() & (1<<inFlightBits - 1)) }
+
+// Requests is how many were begun.
+func (e *Endpoint) Requests() uint64 { return e.counts.Load() >> inFlightBits }
 
 // Acquire returns the service of that spec for one more holder, made if need be.
 func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
@@ -77,7 +92,7 @@ func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
 	if s == nil {
 		s = &Service{Name: spec.Name, id: id, registry: r, Retry: spec.Retry, Timeouts: spec.Timeouts}
 		for _, e := range spec.Endpoints {
-			s.endpoints = append(s.endpoints, r.endpoint(Key{e.Address, e.HostHeader, spec.Connections}))
+			s.endpoints = append(s.endpoints, r.endpoint(Key{spec.Name, e.Address, e.HostHeader, spec.Connections}))
 			s.weights = append(s.weights, e.Weight)
 		}
 		s.balance(spec.Balance)
@@ -93,6 +108,7 @@ func (r *Registry) endpoint(k Key) *Endpoint {
 	if e == nil {
 		e = &Endpoint{Address: k.Address, HostHeader: k.HostHeader, key: k, connections: r.open(k)}
 		r.endpoints[k] = e
+		r.publish(e)
 	}
 	e.holders++
 	return e
@@ -120,6 +136,7 @@ func (r *Registry) releaseEndpoints(s *Service) (gone []*Endpoint) {
 			continue
 		}
 		delete(r.endpoints, e.key)
+		r.withdraw(e)
 		gone = append(gone, e)
 	}
 	return gone
