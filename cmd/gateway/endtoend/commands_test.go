@@ -1,4 +1,4 @@
-package main
+package endtoend
 
 import (
 	"bytes"
@@ -128,6 +128,10 @@ func TestInit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	printed := do(t, dir, "init")
+	starter, err := os.ReadFile("../starter.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	printed.wants(t, exitOK, string(starter), "")
 	do(t, dir, "init", "-o", "new.yaml").wants(t, exitOK, "", "")
 	do(t, dir, "check", "-c", "new.yaml").wants(t, exitOK, "ok: 1 service, 1 route\n", "")
@@ -241,7 +245,7 @@ func shipped(t *testing.T) []string {
 	if err != nil || len(names) < 2 {
 		t.Fatalf("found %v, %v", names, err)
 	}
-	return append(names, root+"/configs/gateway.yaml", "starter.yaml")
+	return append(names, root+"/configs/gateway.yaml", "../starter.yaml")
 }
 
 func TestShippedConfigurations(t *testing.T) {

@@ -1,4 +1,6 @@
-package main
+// Package endtoend runs the built gateway as its users do: every command, serve
+// until its end, the demo, and what README says.
+package endtoend
 
 import (
 	"bytes"
@@ -18,7 +20,7 @@ import (
 var binaries string
 
 // root is the repository, seen from this package.
-const root = "../.."
+const root = "../../.."
 
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))
@@ -39,6 +41,15 @@ func buildAndRun(m *testing.M) int {
 	}
 	return m.Run()
 }
+
+// The exit codes, as `gateway --help` documents them.
+const (
+	exitOK       = 0
+	exitRefused  = 1
+	exitUsage    = 2
+	exitCutShort = 3
+	exitFailed   = 4
+)
 
 // result is what one command line left behind.
 type result struct {
