@@ -136,6 +136,12 @@ func (g *Gateway) Reconfigure(yaml string) {
 	}
 }
 
+// TryReconfigure is Reconfigure for what must be refused when it is compiled.
+func (g *Gateway) TryReconfigure(yaml string) error {
+	g.t.Helper()
+	return g.Reload(g.load(yaml))
+}
+
 // Address is host:port of the listener named public.
 func (g *Gateway) Address() string { return g.Gateway.Address("public").String() }
 
