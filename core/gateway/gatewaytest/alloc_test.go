@@ -16,7 +16,7 @@ import (
 
 // steady answers every request with the same bytes and allocates nothing. A POST has
 // a body of 1 KiB.
-func steady(t *testing.T, answer []byte) *gatewaytest.Origin {
+func steady(t testing.TB, answer []byte) *gatewaytest.Origin {
 	return gatewaytest.NewRawOrigin(t, func(c *gatewaytest.OriginConn) {
 		room, held := make([]byte, 64<<10), 0
 		for {
