@@ -44,7 +44,7 @@ type sender struct {
 // once is what a listener and the walk do around a round trip, as little as can be.
 func (c *sender) once() {
 	x := c.x
-	c.response.Reset()
+	c.response.Header.Reset() // the body's room is used again, as a server does
 	c.raw.CopyTo(&c.request)
 	x.Request, x.Response, x.Head, x.Down, x.Route = &c.request, &c.response, &c.head, present{}, c.route
 	x.Peer.Address = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 4711)

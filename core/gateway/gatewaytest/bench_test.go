@@ -19,6 +19,7 @@ import (
 // takes its profile here.
 func BenchmarkExchange(b *testing.B) {
 	small := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 128\r\n\r\n"), make([]byte, 128)...)
+	buffered := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 65536\r\n\r\n"), make([]byte, 65536)...)
 	large := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 131072\r\n\r\n"), make([]byte, 131072)...)
 	const fields = " HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\nAccept-Encoding: gzip, br\r\n"
 	for _, c := range []struct {
@@ -27,6 +28,7 @@ func BenchmarkExchange(b *testing.B) {
 	}{
 		{"GET", "GET /identity/users/42?fields=name" + fields + "\r\n", small},
 		{"POST", "POST /identity/users" + fields + "Content-Type: application/json\r\nContent-Length: 1024\r\n\r\n" + string(make([]byte, 1024)), small},
+		{"GET of 64 KiB", "GET /identity/film" + fields + "\r\n", buffered},
 		{"GET of 128 KiB, streamed", "GET /identity/film" + fields + "\r\n", large},
 	} {
 		b.Run(c.name, func(b *testing.B) {
