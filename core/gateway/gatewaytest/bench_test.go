@@ -15,8 +15,8 @@ import (
 // BenchmarkExchange is the whole walk, from a client's bytes to its answer, over
 // loopback: listener, scanner, route, chain (every request logged to a file,
 // security headers on), balancing, transport and metrics. Client and origin are
-// loops that parse next to nothing, so that a profile shows the gateway: `make pgo`
-// takes its profile here.
+// loops that parse next to nothing, so that a profile shows the gateway and can
+// guide its build.
 func BenchmarkExchange(b *testing.B) {
 	small := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 128\r\n\r\n"), make([]byte, 128)...)
 	buffered := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 65536\r\n\r\n"), make([]byte, 65536)...)
