@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load audit clean
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load pgo audit clean
 
 export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -58,6 +58,9 @@ bench: build ## CPU per request beside nginx and HAProxy, interleaved; writes be
 
 bench-load: build ## latencies and memory at RATE (20000) requests a second and half of it; writes bench/OPENLOOP.md
 	go run ./bench/compare -open-loop $(RATE) -gateway '$(CURDIR)/bin/gateway'
+
+pgo: ## refreshes the profile that the gateway is built with, from a benchmark of whole exchanges
+	go test -run '^$$' -bench '^BenchmarkExchange$$' -benchtime 10s -cpuprofile cmd/gateway/default.pgo -o /dev/null ./core/gateway/gatewaytest
 
 audit: build ## go mod verify, the licences, bin/sbom.json
 	@.ci/audit

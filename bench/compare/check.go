@@ -26,7 +26,7 @@ func originCounts(ctx context.Context, address string) (counts, error) {
 	if err != nil {
 		return c, fmt.Errorf("ask the origin: %w", err)
 	}
-	resp, err := client().Do(req)
+	resp, err := client(nil).Do(req)
 	if err != nil {
 		return c, fmt.Errorf("ask the origin: %w", err)
 	}
@@ -39,12 +39,12 @@ func originCounts(ctx context.Context, address string) (counts, error) {
 
 // digest sends the request of a scenario and returns a digest of the body of the
 // answer, which must be a 200.
-func digest(ctx context.Context, address string, sc *scenario) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, sc.method, "http://"+address+sc.path, strings.NewReader(strings.Repeat("x", sc.body)))
+func (st *stand) digest(ctx context.Context, address string, sc *scenario) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, sc.method, sc.url(address, address == st.origin.address), strings.NewReader(strings.Repeat("x", sc.body)))
 	if err != nil {
 		return "", fmt.Errorf("ask for %s: %w", sc.path, err)
 	}
-	resp, err := client().Do(req)
+	resp, err := client(st.identity).Do(req)
 	if err != nil {
 		return "", fmt.Errorf("ask for %s: %w", sc.path, err)
 	}
@@ -61,13 +61,13 @@ func digest(ctx context.Context, address string, sc *scenario) (string, error) {
 }
 
 // checkAnswers compares what each subject answers with what the origin does.
-func checkAnswers(ctx context.Context, origin string, subjects []*subject, sc *scenario) error {
-	want, err := digest(ctx, origin, sc)
+func (st *stand) checkAnswers(ctx context.Context, subjects []*subject, sc *scenario) error {
+	want, err := st.digest(ctx, st.origin.address, sc)
 	if err != nil {
 		return err
 	}
 	for _, s := range subjects {
-		got, err := digest(ctx, s.address, sc)
+		got, err := st.digest(ctx, s.address, sc)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}

@@ -88,7 +88,8 @@ func TestCheckAnswers(t *testing.T) {
 			_, _ = io.WriteString(w, "the ")
 		}, "after 4 bytes"},
 	} {
-		err := checkAnswers(context.Background(), origin, []*subject{{name: name, address: serve(t, c.answer)}}, sc)
+		st := &stand{origin: &subject{address: origin}}
+		err := st.checkAnswers(context.Background(), []*subject{{name: name, address: serve(t, c.answer)}}, sc)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -98,7 +99,8 @@ func TestCheckAnswers(t *testing.T) {
 	}
 	gone := httptest.NewServer(text(""))
 	gone.Close()
-	if err := checkAnswers(context.Background(), strings.TrimPrefix(gone.URL, "http://"), nil, sc); err == nil {
+	st := &stand{origin: &subject{address: strings.TrimPrefix(gone.URL, "http://")}}
+	if err := st.checkAnswers(context.Background(), nil, sc); err == nil {
 		t.Error("an origin that is not there was accepted")
 	}
 }

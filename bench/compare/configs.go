@@ -14,6 +14,7 @@ type setting struct {
 	workers     int
 	connections int // that the load opens: as many are kept to the origin
 	logging     bool
+	identity    *identity // nil: clients speak plain HTTP
 }
 
 // accessLog is where an access log goes, if there is one.
@@ -21,8 +22,12 @@ func (s *setting) accessLog() string { return filepath.Join(s.dir, "access.log")
 
 // gatewayYAML is a plain proxy: one route, one service, no plugin but the log.
 func gatewayYAML(s *setting) string {
+	tls := ""
+	if s.identity != nil {
+		tls = fmt.Sprintf(", tls: {certificates: [{certificate_file: %q, key_file: %q}]}", s.identity.certificate, s.identity.key)
+	}
 	text := fmt.Sprintf(`listen:
-  public: {address: "127.0.0.1:%d"}
+  public: {address: "127.0.0.1:%d"%s}
 admin: {address: "127.0.0.1:%d"}
 directory: %q
 shutdown: {delay: 0s, drain: 2s}
@@ -33,7 +38,7 @@ services:
     connections: {maximum: %d, idle: %d, idle_timeout: 60s}
 routes:
   all: {match: {path: "/{rest...}"}, service: origin}
-`, s.port, s.admin, s.dir, s.origin, 4*s.connections, 2*s.connections)
+`, s.port, tls, s.admin, s.dir, s.origin, 4*s.connections, 2*s.connections)
 	if s.logging {
 		text += fmt.Sprintf("defaults: {plugins: {access_log: {to: %q}}}\n", s.accessLog())
 	}
@@ -48,6 +53,10 @@ func nginxConf(s *setting) string {
 	log := "off"
 	if s.logging {
 		log = s.accessLog()
+	}
+	tls, certificate := "", ""
+	if s.identity != nil {
+		tls, certificate = " ssl", fmt.Sprintf("ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; ssl_certificate %s; ssl_certificate_key %s;", s.identity.certificate, s.identity.key)
 	}
 	return fmt.Sprintf(`daemon off;
 user root;
@@ -74,7 +83,8 @@ http {
     keepalive_time 24h;
   }
   server {
-    listen 127.0.0.1:%d reuseport backlog=4096;
+    listen 127.0.0.1:%d%s reuseport backlog=4096;
+    %s
     location / {
       proxy_pass http://origin;
       proxy_http_version 1.1;
@@ -86,12 +96,16 @@ http {
     }
   }
 }
-`, s.workers, s.dir, s.dir, 16*s.connections, log, s.dir, s.dir, s.dir, s.dir, s.dir, s.origin, 2*s.connections, s.port)
+`, s.workers, s.dir, s.dir, 16*s.connections, log, s.dir, s.dir, s.dir, s.dir, s.dir, s.origin, 2*s.connections, s.port, tls, certificate)
 }
 
 // haproxyConf keeps idle connections as long as the others do, and has a buffer
 // of the same size.
 func haproxyConf(s *setting) string {
+	tls := ""
+	if s.identity != nil {
+		tls = " ssl crt " + s.identity.both
+	}
 	return fmt.Sprintf(`global
   nbthread %d
   maxconn %d
@@ -106,7 +120,7 @@ defaults
   timeout server 60s
   timeout http-keep-alive 300s
 listen bench
-  bind 127.0.0.1:%d
+  bind 127.0.0.1:%d%s
   server origin %s pool-max-conn %d pool-purge-delay 60s
-`, s.workers, 16*s.connections, s.port, s.origin, 2*s.connections)
+`, s.workers, 16*s.connections, s.port, tls, s.origin, 2*s.connections)
 }

@@ -52,7 +52,7 @@ func parseFlags(args []string, errOut io.Writer) (*options, []scenario, error) {
 	set := flag.NewFlagSet("compare", flag.ContinueOnError)
 	set.SetOutput(errOut)
 	set.StringVar(&o.only, "only", "", "`subjects` to compare: ours,nginx,haproxy,direct (default all; with -open-loop: ours)")
-	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log (default all)")
+	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log,tls,handshake (default all)")
 	set.IntVar(&o.rounds, "rounds", enoughRounds, "`number` of rounds a subject and scenario")
 	set.DurationVar(&o.duration, "duration", 0, "of a round, in whole seconds (default 2s; with -open-loop: 20s)")
 	set.IntVar(&o.connections, "connections", 64, "`number` of client connections")
@@ -139,6 +139,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	if err := st.build(ctx); err != nil {
+		return err
+	}
+	if st.identity, err = newIdentity(dir); err != nil {
 		return err
 	}
 	if err := st.startOrigin(ctx); err != nil {

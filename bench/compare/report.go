@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// atMost is the promise for a plain proxy: CPU time a request, as a multiple of
-// nginx's, by the lower quartiles.
-const atMost = 1.10
-
 // environmentOf describes the machine and the programs, so that figures of two
 // runs can be told apart. Nothing in it names the machine.
 func (st *stand) environmentOf(ctx context.Context) []string {
@@ -98,9 +94,7 @@ func (o *outcome) markdown(opts *options) string {
 	for i := range o.scenarios {
 		fmt.Fprintf(&b, "\n## %s (`%s`)\n\n%s", o.scenarios[i].title, o.scenarios[i].name, table(o.tables[i]))
 	}
-	if line := o.verdict(); line != "" {
-		fmt.Fprintf(&b, "\n%s\n", line)
-	}
+	b.WriteString(o.kept())
 	return b.String()
 }
 
@@ -162,28 +156,6 @@ func toNginx(m *measured, rows []measured, figure func([]float64) float64) (floa
 		}
 	}
 	return 0, false
-}
-
-// verdict holds the first scenario, a plain small GET, against the promise.
-func (o *outcome) verdict() string {
-	for i := range o.scenarios {
-		if o.scenarios[i].name != "small" {
-			continue
-		}
-		for j := range o.tables[i] {
-			m := &o.tables[i][j]
-			r, ok := toNginx(m, o.tables[i], lowerQuartile)
-			if m.subject != ours || !ok {
-				continue
-			}
-			word := "kept"
-			if r > atMost {
-				word = "not kept"
-			}
-			return fmt.Sprintf("**Plain proxy: %.2f × nginx by the lower quartiles; at most %.2f is promised: %s.**", r, atMost, word)
-		}
-	}
-	return ""
 }
 
 // openLoopMarkdown is the report of constant rates.

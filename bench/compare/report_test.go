@@ -50,7 +50,7 @@ func TestReport(t *testing.T) {
 	got := o.markdown(opts)
 	for _, want := range []string{
 		"- a machine\n", "12 rounds of 2s each", "(seed 7)", "50000 round trips of 128 bytes", "8.50 µs of CPU each",
-		"used 0.05 cores", "## GET, 128 bytes (`small`)\n\n| |", "**Plain proxy: 1.10 × nginx by the lower quartiles; at most 1.10 is promised: kept.**",
+		"used 0.05 cores", "## GET, 128 bytes (`small`)\n\n| |", "| small | CPU a request | 1.10 | at most 1.10 | kept |\n| small | requests/s | 0.91 | at least 0.95 | **not kept** |\n| small | p99, best round | 1.00 | at most 1.20 | kept |\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -61,12 +61,17 @@ func TestReport(t *testing.T) {
 	}
 	o.tables[0][0] = rows(ours, 11.2)
 	o.tables[0][0].samples[0].others = 0.9
-	if got := o.markdown(opts); !strings.Contains(got, "not to be relied on") || !strings.Contains(got, "1.12 × nginx by the lower quartiles; at most 1.10 is promised: not kept") {
+	if got := o.markdown(opts); !strings.Contains(got, "not to be relied on") || !strings.Contains(got, "| small | CPU a request | 1.12 | at most 1.10 | **not kept** |") {
 		t.Errorf("a loud machine, a broken promise:\n%s", got)
 	}
-	o.scenarios, o.tables = scenarios()[1:2], [][]measured{{rows(ours, 1), rows(nginx, 1)}}
-	if got := o.verdict(); got != "" {
-		t.Errorf("verdict without the plain scenario: %s", got)
+	o.tables = [][]measured{{rows(ours, 1)}}
+	if got := o.kept(); got != "" {
+		t.Errorf("promises kept beside nobody: %s", got)
+	}
+	for _, p := range promises() {
+		if _, err := choose(scenarios(), p.scenario, func(s scenario) string { return s.name }); err != nil {
+			t.Errorf("a promise about no scenario: %v", err)
+		}
 	}
 }
 
@@ -92,11 +97,11 @@ func TestOptions(t *testing.T) {
 		duration  time.Duration
 		bad       string
 	}{
-		"full":             {nil, "bench/RESULTS.md", 6, 2 * time.Second, ""},
-		"part of it":       {[]string{"-only", "nginx,direct"}, "", 6, 2 * time.Second, ""},
+		"full":             {nil, "bench/RESULTS.md", 8, 2 * time.Second, ""},
+		"part of it":       {[]string{"-only", "nginx,direct"}, "", 8, 2 * time.Second, ""},
 		"one scenario":     {[]string{"-scenarios", "post"}, "", 1, 2 * time.Second, ""},
-		"too few rounds":   {[]string{"-rounds", "11"}, "", 6, 2 * time.Second, ""},
-		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 6, 2 * time.Second, ""},
+		"too few rounds":   {[]string{"-rounds", "11"}, "", 8, 2 * time.Second, ""},
+		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 8, 2 * time.Second, ""},
 		"open loop":        {[]string{"-open-loop", "50000"}, "bench/OPENLOOP.md", 1, 20 * time.Second, ""},
 		"short open loop":  {[]string{"-open-loop", "50000", "-duration", "3s"}, "", 1, 3 * time.Second, ""},
 		"unknown subject":  {[]string{"-only", "apache"}, "", 0, 0, "unknown or twice: apache"},
@@ -185,6 +190,16 @@ func TestRivalsAreConfiguredFairly(t *testing.T) {
 	s.logging = true
 	if !strings.Contains(nginxConf(s), "access_log /d/access.log;") {
 		t.Error("nginx does not log")
+	}
+	if strings.Contains(nginxConf(s)+haproxyConf(s), "ssl") {
+		t.Error("TLS in a plain scenario")
+	}
+	var err error
+	if s.identity, err = newIdentity(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(nginxConf(s), "listen 127.0.0.1:7001 ssl reuseport") || !strings.Contains(haproxyConf(s), "bind 127.0.0.1:7001 ssl crt "+s.identity.both) {
+		t.Error("no TLS in a scenario of it")
 	}
 }
 

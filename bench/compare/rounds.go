@@ -49,7 +49,7 @@ func (st *stand) measure(ctx context.Context, sc *scenario) ([]measured, error) 
 		}
 		subjects = append(subjects, s)
 	}
-	if err := checkAnswers(ctx, st.origin.address, subjects, sc); err != nil {
+	if err := st.checkAnswers(ctx, subjects, sc); err != nil {
 		return nil, err
 	}
 	for _, s := range subjects {
@@ -64,7 +64,7 @@ func (st *stand) measure(ctx context.Context, sc *scenario) ([]measured, error) 
 	if err != nil {
 		return nil, err
 	}
-	return all, checkAnswers(ctx, st.origin.address, subjects, sc)
+	return all, st.checkAnswers(ctx, subjects, sc)
 }
 
 // laps visits the subjects in a new order for each lap.

@@ -13,6 +13,8 @@ type scenario struct {
 	path    string // at the origin
 	body    int    // bytes of the request body
 	logging bool   // the proxies write an access log to a file
+	tls     bool   // clients speak TLS to the proxies
+	closing bool   // each request has a connection of its own, and so a handshake
 	// subjects that take part; HAProxy logs to a socket, not to a file, so it is
 	// left out where the log is what is measured.
 	subjects []string
@@ -21,6 +23,7 @@ type scenario struct {
 // scenarios are all of them, in the order of the report.
 func scenarios() []scenario {
 	all := []string{ours, nginx, haproxy, direct}
+	proxies := []string{ours, nginx, haproxy}
 	return []scenario{
 		{name: "small", title: "GET, 128 bytes", method: "GET", path: "/small", subjects: all},
 		{name: "64k", title: "GET, 64 KiB", method: "GET", path: "/64k", subjects: all},
@@ -28,7 +31,19 @@ func scenarios() []scenario {
 		{name: "chunked", title: "GET, 128 KiB in chunks, streamed", method: "GET", path: "/chunked", subjects: all},
 		{name: "post", title: "POST of 1 KiB, answer of 128 bytes", method: "POST", path: "/small", body: 1 << 10, subjects: all},
 		{name: "log", title: "GET, 128 bytes, access log to a file", method: "GET", path: "/small", logging: true, subjects: []string{ours, nginx, direct}},
+		{name: "tls", title: "GET, 128 bytes, over TLS", method: "GET", path: "/small", tls: true, subjects: proxies},
+		{name: "handshake", title: "GET, 128 bytes, a TLS handshake each", method: "GET", path: "/small", tls: true, closing: true, subjects: proxies},
 	}
+}
+
+// url is the target of the scenario at an address, which is the origin's own or a
+// proxy's.
+func (sc *scenario) url(address string, origin bool) string {
+	scheme := "http://"
+	if sc.tls && !origin {
+		scheme = "https://"
+	}
+	return scheme + address + sc.path
 }
 
 // choose returns what names lists, a comma between each, in their own order.

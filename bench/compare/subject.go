@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -32,10 +33,11 @@ func (s *subject) pids() ([]int, error) { return family(s.process.pid()) }
 // directory that goes when everything is done.
 type stand struct {
 	options
-	dir    string
-	origin *subject
-	draw   *rand.Rand           // orders the rounds
-	say    func(string, ...any) // tells how it goes on
+	dir      string
+	origin   *subject
+	draw     *rand.Rand           // orders the rounds
+	identity *identity            // of every proxy that speaks TLS
+	say      func(string, ...any) // tells how it goes on
 }
 
 // module is the import path that the programs are built from, so that the
@@ -101,6 +103,9 @@ func (st *stand) start(ctx context.Context, name string, sc *scenario) (*subject
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	if sc.tls {
+		s.identity = st.identity
+	}
 	var err error
 	if s.port, err = freePort(); err != nil {
 		return nil, err
@@ -114,7 +119,7 @@ func (st *stand) start(ctx context.Context, name string, sc *scenario) (*subject
 	}
 	sub := &subject{name: name, address: fmt.Sprintf("127.0.0.1:%d", s.port), process: p}
 	err = p.await(ctx, func() error {
-		_, err := digest(ctx, sub.address, sc)
+		_, err := st.digest(ctx, sub.address, sc)
 		return err
 	})
 	if err != nil {
@@ -159,10 +164,15 @@ func (st *stand) stopAll(subjects []*subject) {
 }
 
 // client asks for single answers; it keeps no connections, follows no redirects
-// and uses no proxy of the environment.
-func client() *http.Client {
+// and uses no proxy of the environment. It trusts the proxies' one certificate, if
+// there is one.
+func client(id *identity) *http.Client {
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	if id != nil {
+		transport.TLSClientConfig = &tls.Config{RootCAs: id.pool}
+	}
 	return &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
+		Transport:     transport,
 		Timeout:       startPatience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

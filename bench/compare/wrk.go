@@ -31,6 +31,9 @@ func (sc *scenario) script() string {
 	if sc.body > 0 {
 		text += fmt.Sprintf("wrk.body = string.rep('x', %d)\n", sc.body)
 	}
+	if sc.closing {
+		text += "wrk.headers['Connection'] = 'close'\n"
+	}
 	return text + `done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format('` + resultMark + `%d %d %d %d %d %d %d %d %d %d %d\n',
@@ -48,7 +51,7 @@ func (st *stand) runWrk(ctx context.Context, address string, sc *scenario, d tim
 	}
 	cmd := exec.CommandContext(ctx, "wrk",
 		"-t", strconv.Itoa(st.threads), "-c", strconv.Itoa(st.connections), "-d", fmt.Sprintf("%ds", int(d.Seconds())),
-		"--latency", "-s", script, "http://"+address+sc.path)
+		"--latency", "-s", script, sc.url(address, address == st.origin.address))
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		return wrkResult{}, fmt.Errorf("wrk: %w: %s", err, text)
