@@ -184,8 +184,8 @@ func (d *decoder) roles(n *Node, v reflect.Value, p place) {
 
 // key reads the value of one key of n, or takes its default.
 func (d *decoder) key(n *Node, v reflect.Value, f *field) {
-	if f.typ == typeSecret && n.Get(f.twin()) != nil && !n.Get(f.twin()).IsOff() {
-		d.secretFile(n, v, f)
+	if twinned(f.typ) && n.Get(f.twin()) != nil && !n.Get(f.twin()).IsOff() {
+		d.file(n, v, f)
 		return
 	}
 	i := n.lookup(f.name)
@@ -223,7 +223,7 @@ func (d *decoder) unknown(n *Node, fields []field) {
 
 func isKnown(key string, fields []field) bool {
 	return slices.ContainsFunc(fields, func(f field) bool {
-		return f.role == roleKey && (f.name == key || f.typ == typeSecret && f.twin() == key)
+		return f.role == roleKey && (f.name == key || twinned(f.typ) && f.twin() == key)
 	})
 }
 

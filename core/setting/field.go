@@ -30,6 +30,7 @@ var (
 	typeNode        = reflect.TypeFor[*Node]()
 	typePosition    = reflect.TypeFor[Position]()
 	typeSecret      = reflect.TypeFor[Secret]()
+	typeContent     = reflect.TypeFor[Content]()
 	typeSize        = reflect.TypeFor[Size]()
 	typeText        = reflect.TypeFor[encoding.TextUnmarshaler]()
 	typeNodeDecoder = reflect.TypeFor[NodeDecoder]()
@@ -154,5 +155,5 @@ func (f *field) bounds() string {
 	}
 }
 
-// twin is the key of the file that may hold a secret.
+// twin is the key of the file that may hold a secret or a content.
 func (f *field) twin() string { return f.name + "_file" }

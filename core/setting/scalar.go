@@ -3,8 +3,6 @@ package setting
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -112,6 +110,8 @@ func form(t reflect.Type) string {
 		return wantShare
 	case reflect.TypeFor[CIDR]():
 		return wantCIDR
+	case typeContent:
+		return "a text"
 	}
 	switch t.Kind() {
 	case reflect.Bool:
@@ -317,45 +317,4 @@ func (d *decoder) secret(n *Node, v reflect.Value) {
 			d.r.AddNode(n, err.Error(), "")
 		}
 	}
-}
-
-// secretFile reads a secret from the file that its twin names, relative to the
-// file that says so.
-func (d *decoder) secretFile(n *Node, v reflect.Value, f *field) {
-	file := n.Get(f.twin())
-	if other := n.Get(f.name); other != nil && !other.IsOff() {
-		d.r.markSecret(other)
-		d.r.AddNode(file, "want "+f.name+" or "+f.twin()+", got both", "")
-		return
-	}
-	if file.Unset {
-		return
-	}
-	var name string
-	into := reflect.ValueOf(&name).Elem()
-	d.scalar(file, into, &field{})
-	if name == "" {
-		return
-	}
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(file.At.Source), name)
-	}
-	text, err := d.r.readFile(name)
-	if err != nil {
-		if d.r.shared().options.Tolerant {
-			return
-		}
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err
-		}
-		d.r.AddNode(file, "want a file that can be read, got "+file.Describe()+": "+err.Error(), "")
-		return
-	}
-	value := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	if value == "" {
-		d.r.AddNode(file, "want a file that holds the secret, got an empty one", "")
-		return
-	}
-	v.Set(reflect.ValueOf(NewSecret(value)))
 }

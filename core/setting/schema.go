@@ -80,7 +80,7 @@ func structSchema(t reflect.Type) map[string]any {
 			continue
 		}
 		properties[f.name] = propertySchema(&f)
-		if f.typ == typeSecret {
+		if twinned(f.typ) {
 			properties[f.twin()] = map[string]any{"type": "string", "minLength": 1, "description": "File that holds " + f.name + "; read again on reload."}
 		}
 	}

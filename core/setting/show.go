@@ -94,7 +94,7 @@ func (s *shower) entries(n *Node, elem reflect.Type, depth int) {
 // key prints one key of a struct, or its default if it was not written.
 func (s *shower) key(n *Node, f *field, depth int) {
 	child := n.Get(f.name)
-	if f.typ == typeSecret {
+	if twinned(f.typ) {
 		if file := n.Get(f.twin()); file != nil && !file.IsOff() {
 			s.value(Entry{Key: f.twin(), Value: file}, reflect.TypeFor[string](), &field{}, depth)
 			return

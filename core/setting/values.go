@@ -285,7 +285,7 @@ type StringList []string
 // "***". The zero Secret is none. In configuration, a field of this type named
 // x has a twin x_file that names a file holding the value; one final line break
 // of the file is dropped.
-type Secret struct{ value string }
+type Secret struct{ value, file string }
 
 // Masked is what stands for a secret wherever one would be printed.
 const Masked = "***"
@@ -295,6 +295,10 @@ func NewSecret(text string) Secret { return Secret{value: text} }
 
 // Reveal returns the text itself. Never log it.
 func (s Secret) Reveal() string { return s.value }
+
+// File is the file that the secret was read from, "" if it stands in the
+// configuration itself.
+func (s Secret) File() string { return s.file }
 
 // IsZero says that no secret is set.
 func (s Secret) IsZero() bool { return s.value == "" }
