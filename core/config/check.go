@@ -148,6 +148,13 @@ func (c *checker) listeners() {
 		}
 		seen[a] = l
 	}
+	for _, l := range c.cfg.Listeners {
+		if l.Node.Kind == setting.Map {
+			c.secure(l)
+			c.redirectFrom(l, seen)
+			c.proxyProtocol(l)
+		}
+	}
 }
 
 // suggestAddress completes a port that was written alone.

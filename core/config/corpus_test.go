@@ -1,12 +1,14 @@
 package config_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -62,7 +64,19 @@ func environment(name string) (string, bool) {
 func options(files ...string) config.LoadOptions {
 	return config.LoadOptions{
 		Files: files, Env: environment,
-		ReadFile: func(name string) ([]byte, error) { return os.ReadFile(filepath.Join("testdata", name)) },
+		ReadFile: func(name string) ([]byte, error) {
+			if text, ok := strings.CutPrefix(name, "tls/"); ok {
+				return credential(text)
+			}
+			return os.ReadFile(filepath.Join("testdata", name))
+		},
+		FileMode: func(name string) (fs.FileMode, error) {
+			if strings.Contains(name, "open") {
+				return 0o644, nil
+			}
+			return 0o600, nil
+		},
+		Now: func() time.Time { return today },
 		Glob: func(pattern string) ([]string, error) {
 			names, err := filepath.Glob(filepath.Join("testdata", pattern))
 			for i := range names {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/suuupra/gateway/core/certificate"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/setting"
 )
@@ -48,7 +49,11 @@ var sameConfig = cmp.Options{
 	cmpopts.EquateEmpty(),
 	cmpopts.IgnoreFields(config.Profile{}, "Node"),
 	cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Node" }, cmp.Ignore()),
-	cmpopts.EquateComparable(setting.CIDR{}),
+	cmpopts.EquateComparable(setting.CIDR{}, setting.Content{}, setting.Secret{}),
+	cmp.Comparer(func(a, b *certificate.Pair) bool { return a == b || a != nil && b != nil && a.Same(b) }),
+	cmp.Comparer(func(a, b *certificate.Authorities) bool {
+		return a == b || a != nil && b != nil && a.Fingerprint == b.Fingerprint
+	}),
 	cmp.Comparer(func(a, b *setting.Node) bool { return printed(a) == printed(b) }),
 }
 

@@ -1,10 +1,12 @@
 package config
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/suuupra/gateway/core/setting"
 )
@@ -24,6 +26,10 @@ type LoadOptions struct {
 	ReadFile func(name string) ([]byte, error)
 	// Glob lists the files that a pattern of `include` fits; nil means filepath.Glob.
 	Glob func(pattern string) ([]string, error)
+	// FileMode returns the permissions of a file; nil means those that os.Stat says.
+	FileMode func(name string) (fs.FileMode, error)
+	// Now is the time that certificates are judged by; nil means time.Now.
+	Now func() time.Time
 	// Plugins are the names of all plugins; any other is reported.
 	Plugins []string
 	// CheckPlugin reports what is wrong with the merged options of a plugin.
@@ -52,6 +58,12 @@ func Load(o LoadOptions) (*Config, *setting.Report) {
 	}
 	if o.Glob == nil {
 		o.Glob = filepath.Glob
+	}
+	if o.FileMode == nil {
+		o.FileMode = fileMode
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	r := setting.NewReport(setting.ReportOptions{ReadFile: o.ReadFile, Tolerant: o.NoEnv})
 	l := loader{o: o, r: r}
@@ -82,6 +94,15 @@ func finish(cfg *Config) {
 			e.Address = strings.ToLower(strings.TrimPrefix(e.URL, "http://"))
 		}
 	}
+}
+
+// fileMode is what os.Stat says of a file's permissions.
+func fileMode(name string) (fs.FileMode, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return 0, err
+	}
+	return info.Mode(), nil
 }
 
 // maxNesting bounds how deep files may include each other.

@@ -52,6 +52,14 @@ type Listener struct {
 	At      setting.Position `yaml:"@at"`
 	Node    *setting.Node    `yaml:"@node"`
 	Address string           `yaml:"address" doc:"host:port; without a host, all addresses of the machine; port 0 takes a free one."`
+	// TLS is nil on a listener that speaks plain HTTP.
+	TLS *TLS `yaml:"tls" doc:"Speak TLS: certificates, and what clients must show."`
+	// RedirectFrom is empty where no listener sends clients here.
+	RedirectFrom string `yaml:"redirect_from" doc:"Address of a plain listener that sends its clients to this one by 308; with tls only."`
+	// RedirectPort is 0 for the listener's own port.
+	RedirectPort int `yaml:"redirect_port" min:"1" max:"65535" doc:"Port that redirect_from sends clients to, where it is another one outside; by default the listener's own."`
+	// ProxyProtocol is nil where connections begin with no PROXY header.
+	ProxyProtocol *ProxyProtocol `yaml:"proxy_protocol" doc:"Every connection begins with a PROXY protocol header (version 1 or 2) that names the client."`
 }
 
 // Admin is the listener for operators. Its address is always a loopback one.
