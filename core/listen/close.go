@@ -18,6 +18,9 @@ func (c *Conn) Close() error {
 	}
 	// A client that does not take the end of its answer gets no more of it.
 	_ = c.Flush()
+	if c.secure != nil {
+		c.secure.farewell(true)
+	}
 	if c.mayHaveUnread() {
 		c.linger()
 	}
@@ -74,6 +77,9 @@ func (c *Conn) closeIdle() bool {
 	if held := c.stream.take(); held != nil {
 		_ = c.stream.raw.Control(func(fd uintptr) { _, _ = socket.Write(fd, held) }) // who takes no answer is cut
 	}
+	if c.secure != nil {
+		c.secure.farewell(false)
+	}
 	c.cut()
 	return true
 }
@@ -94,6 +100,8 @@ func (c *Conn) Gone() bool {
 		return true
 	case socket.Ended:
 		return !c.holding.Load()
+	case socket.Bytes:
+		return c.secure != nil && !c.holding.Load() && c.secure.leaving()
 	default:
 		return false
 	}

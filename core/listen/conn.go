@@ -19,9 +19,15 @@ type Conn struct {
 	listener *Listener
 	socket   *net.TCPConn
 	stream   *stream          // of socket
+	secure   *secure          // nil on a plain connection
 	peek     func(fd uintptr) // made once: a closure for each look would be garbage
-	peer     netip.AddrPort
+	peer     netip.AddrPort   // the other end of socket
 	id       uint64
+
+	// announced is what a PROXY header says instead of peer; nil: nothing. Written
+	// once, by the reader before the first message.
+	announced atomic.Pointer[netip.AddrPort]
+	counted   account // by Totals; guarded by the listener's mu
 
 	// What the reading goroutine alone knows.
 	scanner       wire.RequestScanner
@@ -71,12 +77,12 @@ type buffer struct {
 	taken int // how many of bytes are used up
 }
 
-func newConn(l *Listener, socket *net.TCPConn, peer netip.AddrPort) (*Conn, error) {
+func newConn(l *Listener, socket *net.TCPConn, counted account) (*Conn, error) {
 	s, err := newStream(socket)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{listener: l, socket: socket, stream: s, peer: peer, id: l.totals.ids.Add(1)}
+	c := &Conn{listener: l, socket: socket, stream: s, peer: addrPort(socket.RemoteAddr()), counted: counted, id: l.totals.ids.Add(1)}
 	c.peek, s.finish = c.look, c.finish
 	c.scanner.Reset(l.limits)
 	c.bodyTimeout = l.options.BodyTimeout
@@ -124,15 +130,24 @@ func (c *Conn) next() {
 	c.delivered, c.headDelivered = false, false
 	c.bodyTimeout = c.listener.options.BodyTimeout
 	c.headDue = 0
-	if c.held == nil {
-		c.asked = c.listener.now()
-		c.waitDue = after(c.asked, c.listener.options.IdleTimeout)
+	now := c.listener.now()
+	c.waitDue = after(now, c.listener.options.IdleTimeout)
+	if c.held == nil && !c.ahead() {
+		c.asked = now
 		c.state.Store(waiting)
 	}
 }
 
-// receive takes bytes from the socket, under the deadline that is due.
+// receive takes bytes of messages, decrypted if need be.
 func (c *Conn) receive(p []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.receive(p)
+	}
+	return c.take(p)
+}
+
+// take takes bytes from the socket, under the deadline that is due.
+func (c *Conn) take(p []byte) (int, error) {
 	now := c.asked
 	if c.asked = 0; now == 0 {
 		now = c.listener.now()
@@ -198,7 +213,7 @@ func (c *Conn) hold(p []byte) {
 func (c *Conn) dropHeld() {
 	c.listener.buffers.Put(c.held)
 	c.held = nil
-	c.holding.Store(false)
+	c.holding.Store(c.ahead())
 }
 
 // pass hands the first m bytes of p, which the scanner passed, to the parser, or
@@ -209,7 +224,7 @@ func (c *Conn) pass(p []byte, m int, violation error) (int, error) {
 		return c.refuse(p, m, violation)
 	case m == 0:
 		return 0, c.fail(io.ErrNoProgress)
-	case c.scanner.Done() && c.held == nil:
+	case c.scanner.Done() && c.held == nil && !c.ahead():
 		c.state.Store(settled)
 	}
 	if !c.headDelivered {
@@ -286,7 +301,7 @@ func (c *Conn) fail(err error) error {
 // Where a further request waits already, or this one is not read to its end, it
 // does nothing.
 func (c *Conn) HoldAnswer() {
-	if c.held == nil && c.scanner.Done() {
+	if c.held == nil && c.scanner.Done() && (c.secure == nil || c.secure.pending == 0) {
 		c.stream.hold()
 	}
 }
@@ -304,8 +319,17 @@ func (c *Conn) finish(p []byte) error {
 	return err
 }
 
-// Write sends p. The client has WriteTimeout for each piece that it takes.
+// Write sends p, encrypted if need be. The client has WriteTimeout for each piece
+// that it takes.
 func (c *Conn) Write(p []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.conn.Write(p)
+	}
+	return c.put(p)
+}
+
+// put sends p over the socket, or holds it back.
+func (c *Conn) put(p []byte) (int, error) {
 	if c.stream.keep(p) {
 		return len(p), nil
 	}
@@ -313,6 +337,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 }
 
 // write sends what was held back, and p, of which it returns how much was sent.
+// Deadlines that fire early are put off here, below TLS, which does not go on after
+// a write that failed.
 func (c *Conn) write(held, p []byte) (int, error) {
 	sent := 0
 	now := c.listener.now()
@@ -365,12 +391,23 @@ func (c *Conn) Listener() string { return c.listener.Name() }
 // LocalAddr is this end of the connection.
 func (c *Conn) LocalAddr() net.Addr { return c.socket.LocalAddr() }
 
-// RemoteAddr is the other end of the connection.
-func (c *Conn) RemoteAddr() net.Addr { return c.socket.RemoteAddr() }
+// RemoteAddr is the client: the other end of the connection, or who a PROXY
+// header announced.
+func (c *Conn) RemoteAddr() net.Addr {
+	if a := c.announced.Load(); a != nil {
+		return net.TCPAddrFromAddrPort(*a)
+	}
+	return c.socket.RemoteAddr()
+}
 
-// RemoteAddrPort is the other end as a value, IPv4-mapped addresses as IPv4.
-func (c *Conn) RemoteAddrPort() netip.AddrPort { return c.peer }
+// RemoteAddrPort is the client as a value, IPv4-mapped addresses as IPv4.
+func (c *Conn) RemoteAddrPort() netip.AddrPort {
+	if a := c.announced.Load(); a != nil {
+		return *a
+	}
+	return c.peer
+}
 
 // Unwrap is the socket itself, for those who take the connection over for good.
-// Bytes that were held back are not in it.
+// Bytes that were held back are not in it, and on TLS everything is encrypted.
 func (c *Conn) Unwrap() *net.TCPConn { return c.socket }

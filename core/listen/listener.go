@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/suuupra/gateway/core/clientip"
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/fault"
 	"github.com/suuupra/gateway/core/wire"
@@ -34,6 +35,17 @@ type Options struct {
 	WriteTimeout time.Duration
 	// Clock times the waits between tries to accept; nil is the machine's.
 	Clock clock.Clock
+	// Credentials make the listener speak TLS; nil: plain HTTP. The listener keeps
+	// them for itself.
+	Credentials *Credentials
+	// Announcers are the networks from which every connection begins with a PROXY
+	// header that names the client; no other may connect then. Empty: no
+	// connection has such a header.
+	Announcers []netip.Prefix
+	// OnRefused, if set, hears of connections that ended before their first request
+	// because of what came first: no TLS, no header, a stranger. It is called by
+	// their goroutines and in the accept loop.
+	OnRefused func(peer netip.AddrPort, err error)
 	// OnAcceptError, if set, hears of every error of accepting and how long the
 	// listener will wait before it tries again. It is called in the accept loop.
 	OnAcceptError func(err error, wait time.Duration)
@@ -47,6 +59,10 @@ type Listener struct {
 	socket  *net.TCPListener
 	totals  *Totals
 	epoch   time.Time // what the connections' times count from
+
+	keys       keyring
+	shown      atomic.Pointer[Credentials] // nil: plain HTTP; written by SetCredentials
+	announcers *clientip.Trusted           // nil: no PROXY header
 
 	closing   chan struct{} // closed when the listener is
 	closeOnce sync.Once
@@ -69,6 +85,10 @@ type Listener struct {
 	refusedPerIP  atomic.Uint64
 	acceptErrors  atomic.Uint64
 	nonConforming atomic.Uint64
+	strangers     atomic.Uint64
+	badHeaders    atomic.Uint64
+	handshakes    [2]atomic.Uint64 // whole ones, resumed ones
+	failures      [reasons]atomic.Uint64
 }
 
 var _ net.Listener = (*Listener)(nil)
@@ -97,6 +117,12 @@ func newListener(socket *net.TCPListener, o Options) *Listener {
 	}
 	l.limits = &l.options.Limits
 	l.buffers.New = func() any { return &buffer{bytes: make([]byte, 0, bufferSize)} }
+	if o.Credentials != nil {
+		l.speakTLS(o.Credentials)
+	}
+	if len(o.Announcers) > 0 {
+		l.announcers = clientip.New(o.Announcers)
+	}
 	if l.totals == nil {
 		l.totals = NewTotals(0, 0)
 	}
@@ -120,8 +146,9 @@ const (
 	lastAcceptWait  = time.Second
 )
 
-// Accept waits for the next connection that may stay; it is a *Conn. The only
-// error is net.ErrClosed, after Close.
+// Accept waits for the next connection that may stay; ConnOf tells its *Conn. What
+// comes before a request, a PROXY header or a handshake, is waited for by the
+// goroutine that serves the connection and never here. The only error is net.ErrClosed, after Close.
 func (l *Listener) Accept() (net.Conn, error) {
 	wait := firstAcceptWait
 	for {
@@ -130,7 +157,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		case err == nil:
 			wait = firstAcceptWait
 			if c := l.admit(socket); c != nil {
-				return c, nil
+				return l.opening(c), nil
 			}
 		case errors.Is(err, net.ErrClosed):
 			return nil, net.ErrClosed
@@ -161,8 +188,15 @@ func (l *Listener) pause(err error, wait time.Duration) bool {
 
 // admit wraps and registers a new connection, or has it refused.
 func (l *Listener) admit(socket *net.TCPConn) *Conn {
-	peer := addrPort(socket.RemoteAddr())
-	switch l.totals.enter(peer.Addr()) {
+	counted := account{client: addrPort(socket.RemoteAddr()).Addr(), known: true}
+	if l.announcers != nil {
+		if !l.announcers.Contains(counted.client) {
+			l.refuseStranger(socket)
+			return nil
+		}
+		counted = account{}
+	}
+	switch l.totals.enter(counted) {
 	case full:
 		l.refusedFull.Add(1)
 		l.refuse(socket, fault.Overloaded)
@@ -172,17 +206,30 @@ func (l *Listener) admit(socket *net.TCPConn) *Conn {
 		l.refuse(socket, fault.TooManyConnections)
 		return nil
 	}
-	c, err := newConn(l, socket, peer)
+	c, err := newConn(l, socket, counted)
 	if err == nil {
 		err = l.register(c)
 	}
 	if err != nil {
-		l.totals.leave(peer.Addr())
+		l.totals.leave(counted)
 		_ = socket.Close() // nothing was sent on it yet
 		return nil
 	}
 	l.accepted.Add(1)
 	return c
+}
+
+// opening is what the server gets: a type that says whether the connection is
+// encrypted, and that sees to what comes before the first request.
+func (l *Listener) opening(c *Conn) net.Conn {
+	switch {
+	case l.shown.Load() != nil:
+		return newSecureConn(c)
+	case l.announcers != nil:
+		return &announcedConn{Conn: c}
+	default:
+		return c
+	}
 }
 
 // addrPort is a as a value, IPv4-mapped addresses as IPv4.
@@ -210,8 +257,9 @@ func (l *Listener) register(c *Conn) error {
 func (l *Listener) forget(c *Conn) {
 	l.mu.Lock()
 	delete(l.conns, c)
+	counted := c.counted
 	l.mu.Unlock()
-	l.totals.leave(c.peer.Addr())
+	l.totals.leave(counted)
 }
 
 // Close stops accepting; connections that were accepted live on. Connections that

@@ -107,7 +107,7 @@ func TestTotalsCount(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			if len(inside) > 0 && rapid.Bool().Draw(t, "leave") {
 				i := rapid.IntRange(0, len(inside)-1).Draw(t, "who")
-				totals.leave(addresses[inside[i]])
+				totals.leave(account{addresses[inside[i]], true})
 				inside = append(inside[:i], inside[i+1:]...)
 				continue
 			}
@@ -125,7 +125,7 @@ func TestTotalsCount(t *testing.T) {
 			if maximum > 0 && len(inside) >= maximum {
 				want = full
 			}
-			got := totals.enter(addresses[who])
+			got := totals.enter(account{addresses[who], true})
 			if got != want {
 				t.Fatalf("%v with %v inside: got %d, want %d", addresses[who], inside, got, want)
 			}
@@ -137,7 +137,7 @@ func TestTotalsCount(t *testing.T) {
 			}
 		}
 		for _, i := range inside {
-			totals.leave(addresses[i])
+			totals.leave(account{addresses[i], true})
 		}
 		if totals.Open() != 0 || len(totals.addresses) != 0 {
 			t.Fatalf("left over: %d, %v", totals.Open(), totals.addresses)

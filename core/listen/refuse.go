@@ -23,8 +23,13 @@ const (
 // refuse answers a connection that may not stay. It does not block: a goroutine
 // drains the socket, so that the client can read the answer whatever it sends
 // meanwhile. Where too many of those are busy the socket is closed at once. The
-// answer itself always fits into the empty send buffer of a new socket.
+// answer itself always fits into the empty send buffer of a new socket. On TLS it
+// would cost a handshake, which is what there is too much of: no answer, then.
 func (l *Listener) refuse(socket *net.TCPConn, f fault.Fault) {
+	if l.shown.Load() != nil {
+		_ = socket.Close() // nothing can be done about a socket that does not close
+		return
+	}
 	answer := fault.AppendResponse(nil, f, freshID())
 	l.mu.Lock()
 	drains := len(l.refused) < mostRefused && !l.closed()

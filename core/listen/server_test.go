@@ -3,6 +3,7 @@ package listen
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func serve(t testing.TB, o Options, h func(*fasthttp.RequestCtx, *Conn)) *server
 	fast := &fasthttp.Server{
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			s.handled.Add(1)
-			c := ctx.Conn().(*Conn)
+			c := ConnOf(ctx.Conn())
 			h(ctx, c)
 			if !ctx.Response.IsBodyStream() {
 				c.HoldAnswer()
@@ -124,8 +125,11 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // client is a raw connection that speaks bytes.
 type client struct {
 	*net.TCPConn
-	t testing.TB
-	r *bufio.Reader
+	t      testing.TB
+	w      io.Writer
+	r      *bufio.Reader
+	secure *tls.Conn // nil if plain
+	wire   *recording
 }
 
 func (s *server) dial(t testing.TB) *client {
@@ -143,12 +147,12 @@ func dialAddr(t testing.TB, address string) *client {
 	if err := c.SetDeadline(time.Now().Add(waitAtMost)); err != nil {
 		t.Fatal(err)
 	}
-	return &client{TCPConn: c.(*net.TCPConn), t: t, r: bufio.NewReader(c)}
+	return &client{TCPConn: c.(*net.TCPConn), t: t, w: c, r: bufio.NewReader(c)}
 }
 
 func (c *client) send(parts ...string) {
 	c.t.Helper()
-	if _, err := io.WriteString(c.TCPConn, strings.Join(parts, "")); err != nil {
+	if _, err := io.WriteString(c.w, strings.Join(parts, "")); err != nil {
 		c.t.Fatalf("sending: %v", err)
 	}
 }

@@ -72,31 +72,57 @@ const (
 	crowded            // too many from this address
 )
 
-// enter counts a connection from a, unless it is one too many.
-func (t *Totals) enter(a netip.Addr) admission {
+// account is what one connection is counted as.
+type account struct {
+	client netip.Addr
+	known  bool // false: in all, and for no address yet
+}
+
+// enter counts a connection, unless it is one too many.
+func (t *Totals) enter(a account) admission {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.maximum > 0 && t.open >= t.maximum {
 		return full
 	}
-	if t.perIP > 0 {
-		key := countedAs(a)
-		if t.addresses[key] >= t.perIP {
-			return crowded
-		}
-		t.addresses[key]++
+	if a.known && !t.charge(a.client) {
+		return crowded
 	}
 	t.open++
 	return admitted
 }
 
-// leave takes back what enter counted.
-func (t *Totals) leave(a netip.Addr) {
+// name counts a connection for the address that it turned out to be from, unless
+// it is one too many. It was counted in all by enter.
+func (t *Totals) name(client netip.Addr) admission {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.charge(client) {
+		return crowded
+	}
+	return admitted
+}
+
+// charge counts for one address. It is called under mu.
+func (t *Totals) charge(client netip.Addr) bool {
+	if t.perIP == 0 {
+		return true
+	}
+	key := countedAs(client)
+	if t.addresses[key] >= t.perIP {
+		return false
+	}
+	t.addresses[key]++
+	return true
+}
+
+// leave takes back what was counted.
+func (t *Totals) leave(a account) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.open--
-	if t.perIP > 0 {
-		key := countedAs(a)
+	if a.known && t.perIP > 0 {
+		key := countedAs(a.client)
 		if t.addresses[key]--; t.addresses[key] == 0 {
 			delete(t.addresses, key)
 		}
