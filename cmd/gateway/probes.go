@@ -6,6 +6,7 @@ import (
 	"github.com/suuupra/gateway/core/admin"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/fault"
+	"github.com/suuupra/gateway/core/gateway"
 	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/snapshot"
@@ -30,8 +31,10 @@ func publicProbes(cfg *config.Config, p *admin.Probes) []snapshot.BuiltIn {
 	return out
 }
 
-// checks is well: nothing is configured yet that could be ill. An endpoint that
-// fails shows in its answers, not here.
-func checks() admin.Checks {
-	return admin.Checks{Redis: true, Database: true, Services: true, Certificates: true}
+// checks asks those that can be ill: the certificates. An endpoint that fails shows
+// in its answers, not here.
+func checks(g *gateway.Gateway) func() admin.Checks {
+	return func() admin.Checks {
+		return admin.Checks{Redis: true, Database: true, Services: true, Certificates: g.CertificatesWell()}
+	}
 }

@@ -98,7 +98,7 @@ func start(cfg *config.Config, log zerolog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	probes.Ready, probes.Checks = g.Ready, checks
+	probes.Ready, probes.Checks = g.Ready, checks(g)
 	a := admin.New(admin.Options{Address: cfg.Admin.Address, Hosts: cfg.Admin.Hosts, Meter: set, Probes: probes, Log: log})
 	if err := a.Start(); err != nil {
 		return nil, errors.Join(err, g.Shutdown(context.Background(), gateway.Drain{}))

@@ -187,12 +187,6 @@ func (p *Pair) Names() []string {
 	return out
 }
 
-// Covers says whether the certificate is good for host: a name in lower case, or
-// an IP address, in brackets where it is one of version 6.
-func (p *Pair) Covers(host string) bool {
-	return !strings.Contains(host, "*") && p.Leaf.VerifyHostname(host) == nil
-}
-
 // Valid says whether now lies in the time that the certificate is good for.
 func (p *Pair) Valid(now time.Time) bool {
 	return !now.Before(p.Leaf.NotBefore) && !now.After(p.Leaf.NotAfter)

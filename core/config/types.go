@@ -46,6 +46,15 @@ func (c *Config) Service(name string) *Service {
 	return c.Services[i]
 }
 
+// Listener returns the listener of that name, or nil.
+func (c *Config) Listener(name string) *Listener {
+	i := slices.IndexFunc(c.Listeners, func(l *Listener) bool { return l.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return c.Listeners[i]
+}
+
 // Listener is one public listener.
 type Listener struct {
 	Name    string           `yaml:"@key"`

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"errors"
+
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/fault"
@@ -22,11 +24,20 @@ func Pathless(x *pipeline.Exchange) bool {
 	return x.Head.Asterisk || string(method) == fasthttp.MethodConnect || string(method) == fasthttp.MethodTrace
 }
 
+// errMisdirected is a host for which the connection has not shown what is asked:
+// the handshake named another one, where other client certificates are wanted
+// (SECURITY L).
+var errMisdirected = errors.New("this host asks for other client certificates than the one of the handshake: use a connection of its own")
+
 // malformed refuses what no well-meaning client sends, and closes: whatever stands
-// behind it on the connection is not looked at. err is a wire.Violation, whose text
-// is constant.
+// behind it on the connection is not looked at. err is errMisdirected or a
+// wire.Violation, whose text is constant.
 func malformed(x *pipeline.Exchange, err error) pipeline.Verdict {
-	verdict := x.FailBy(fault.BadRequest.Detail(err.Error()), err)
+	f := fault.BadRequest
+	if errors.Is(err, errMisdirected) {
+		f = fault.Misdirected
+	}
+	verdict := x.FailBy(f.Detail(err.Error()), err)
 	x.Response.SetConnectionClose()
 	return verdict
 }

@@ -32,12 +32,15 @@ func (g *Gateway) enter(x *pipeline.Exchange) *snapshot.Snapshot {
 // acquire takes an exchange for the request in ctx.
 func (g *Gateway) acquire(ctx *fasthttp.RequestCtx) *pipeline.Exchange {
 	x := g.exchanges.Get().(*pipeline.Exchange)
-	conn := ctx.Conn().(*listen.Conn)
+	conn := listen.ConnOf(ctx.Conn())
 	x.Enter()
 	x.Timing.Start = g.clock.Mono()
 	x.Request, x.Response = &ctx.Request, &ctx.Response
 	x.Down, x.Head = conn, conn.Head()
-	x.Peer = pipeline.Peer{Address: conn.RemoteAddrPort(), Listener: conn.Listener(), TLS: ctx.IsTLS()}
+	x.Peer = pipeline.Peer{Address: conn.RemoteAddrPort(), Listener: conn.Listener()}
+	if state := conn.TLS(); state != nil {
+		x.Peer.TLS, x.Peer.Hosts = state, conn
+	}
 	x.Correlate(ctx.Request.Header.Peek(pipeline.HeaderCorrelationID))
 	return x
 }

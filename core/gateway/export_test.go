@@ -5,3 +5,10 @@ func (g *Gateway) Held() (services, endpoints, kept int) {
 	services, endpoints = g.services.Len()
 	return services, endpoints, g.keeper.Len()
 }
+
+// Renew looks after renewed certificates now, as it is done every 10 s.
+func (g *Gateway) Renew() {
+	for _, s := range g.secured {
+		s.renew(g.log)
+	}
+}

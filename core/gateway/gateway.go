@@ -44,9 +44,13 @@ type Gateway struct {
 	server    *fasthttp.Server
 
 	listeners []*listen.Listener // written by Start only
+	secured   []*secured         // those of them that speak TLS; likewise
 	serving   sync.WaitGroup     // their accept loops
 	draining  atomic.Bool
-	retiring  sync.WaitGroup // replaced snapshots that wait for their last exchange
+	// stopRenewing ends the look after renewed certificates.
+	stopRenewing chan struct{}
+	renewing     sync.WaitGroup // the look after renewed certificates
+	retiring     sync.WaitGroup // replaced snapshots that wait for their last exchange
 }
 
 // Parts are what the program chooses and a gateway is joined from.
@@ -61,7 +65,7 @@ type Parts struct {
 
 // newGateway joins the parts; it has no snapshot and serves nothing.
 func newGateway(p Parts) *Gateway {
-	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns}
+	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, stopRenewing: make(chan struct{})}
 	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)

@@ -13,6 +13,9 @@ func (g *Gateway) publish() {
 	for _, l := range g.listeners {
 		g.publishListener(l)
 	}
+	for _, s := range g.secured {
+		s.publish() // nobody else has it yet
+	}
 }
 
 func (g *Gateway) publishListener(l *listen.Listener) {
@@ -26,4 +29,16 @@ func (g *Gateway) publishListener(l *listen.Listener) {
 	count("gateway_connections_nonconforming_total", "Connections closed because of a message against RFC 9112 or the limits.", l.NonConforming)
 	count("gateway_connections_refused_total", "Connections refused because there were too many.", l.RefusedFull, meter.Label{Name: "reason", Value: "total"})
 	count("gateway_connections_refused_total", "Connections refused because there were too many.", l.RefusedPerIP, meter.Label{Name: "reason", Value: "per_ip"})
+	if l.Announced() {
+		count("gateway_proxy_header_refused_total", "Connections refused for want of a PROXY header that may be believed.", l.Strangers, meter.Label{Name: "reason", Value: "stranger"})
+		count("gateway_proxy_header_refused_total", "Connections refused for want of a PROXY header that may be believed.", l.BadHeaders, meter.Label{Name: "reason", Value: "header"})
+	}
+	if l.Credentials() == nil {
+		return
+	}
+	count("gateway_tls_handshakes_total", "Handshakes that succeeded.", l.FullHandshakes, meter.Label{Name: "resumed", Value: "false"})
+	count("gateway_tls_handshakes_total", "Handshakes that succeeded.", l.ResumedHandshakes, meter.Label{Name: "resumed", Value: "true"})
+	for _, f := range l.HandshakeFailures() {
+		count("gateway_tls_handshake_failures_total", "Handshakes that failed.", f.Count, meter.Label{Name: "reason", Value: f.Reason})
+	}
 }

@@ -10,12 +10,18 @@ import (
 
 // Reload compiles cfg and puts it in force for all requests to come; those under
 // way end under the configuration they began with. When it fails, nothing has
-// changed. Listeners and their limits stay as they were started.
+// changed. Listeners and their limits stay as they were started, but for the
+// certificates of those that speak TLS: new connections get the new ones.
 func (g *Gateway) Reload(cfg *config.Config) error {
+	certificates, err := g.compileTLS(cfg)
+	if err != nil {
+		return err
+	}
 	s, err := g.compile(cfg)
 	if err != nil {
 		return err
 	}
+	g.commitTLS(certificates)
 	old := g.snap.Swap(s)
 	g.retiring.Go(func() { g.retire(old) })
 	return nil

@@ -78,6 +78,9 @@ func (g *Gateway) receive(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict p
 	if err := x.SetHost(x.Request.Header.Host()); err != nil {
 		return pipeline.Continue, err
 	}
+	if rule := x.Peer.Hosts; rule != nil && !rule.Serves(x.Host) {
+		return pipeline.Continue, errMisdirected
+	}
 	return pipeline.Continue, x.SetTarget(s.Path)
 }
 

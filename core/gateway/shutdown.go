@@ -36,6 +36,8 @@ func (g *Gateway) Shutdown(ctx context.Context, d Drain) error {
 		l.CloseAll()
 	}
 	g.serving.Wait()
+	close(g.stopRenewing)
+	g.renewing.Wait()
 	g.retire(g.Current())
 	g.retiring.Wait()
 	g.proxy.Close()

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/suuupra/gateway/core/config"
@@ -33,6 +35,9 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 	for _, l := range g.listeners {
 		g.serving.Go(func() { g.accept(l) })
 	}
+	if len(g.secured) > 0 {
+		g.renewing.Go(g.renew)
+	}
 	return g, nil
 }
 
@@ -43,7 +48,7 @@ func (g *Gateway) compile(cfg *config.Config) (*snapshot.Snapshot, error) {
 		Deps:     plugin.Deps{Meter: g.meter, Clock: g.clock, Log: g.log, Keeper: g.keeper},
 		Services: g.services,
 		Meter:    g.meter,
-		BuiltIns: g.builtIns,
+		BuiltIns: append(g.redirects(cfg), g.builtIns...),
 	})
 }
 
@@ -55,15 +60,48 @@ func (g *Gateway) bind(cfg *config.Config) error {
 	}
 	totals := listen.NewTotals(maximum, cfg.Limits.ConnectionsPerIP)
 	for _, d := range cfg.Listeners {
-		o := g.listenOptions(cfg, d.Name)
-		o.Totals = totals
-		l, err := listen.Listen(d.Address, o)
-		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", d.At, err), g.closeListeners())
+		if err := g.bindOne(cfg, d, totals); err != nil {
+			return errors.Join(err, g.closeListeners())
 		}
-		g.listeners = append(g.listeners, l)
 	}
 	return nil
+}
+
+// bindOne opens the listener that d declares, and the one that sends its clients there.
+func (g *Gateway) bindOne(cfg *config.Config, d *config.Listener, totals *listen.Totals) error {
+	shown, err := credentialsOf(d)
+	if err != nil {
+		return err
+	}
+	o := g.listenOptions(cfg, d.Name)
+	o.Totals = totals
+	if d.ProxyProtocol != nil {
+		o.Announcers = d.ProxyProtocol.Announcers()
+	}
+	if d.RedirectFrom != "" {
+		plain := o
+		plain.Name = redirectName(d.Name)
+		if _, err := g.open(d.RedirectFrom, plain, d); err != nil {
+			return err
+		}
+	}
+	o.Credentials = shown
+	l, err := g.open(d.Address, o, d)
+	if err != nil {
+		return err
+	}
+	g.secure(l, d)
+	return nil
+}
+
+// open opens one listener for d.
+func (g *Gateway) open(address string, o listen.Options, d *config.Listener) (*listen.Listener, error) {
+	l, err := listen.Listen(address, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.At, err)
+	}
+	g.listeners = append(g.listeners, l)
+	return l, nil
 }
 
 // oddNames maps the words of the configuration to the scanner's.
@@ -80,6 +118,7 @@ func (g *Gateway) listenOptions(cfg *config.Config, name string) listen.Options 
 	l := cfg.Limits
 	return listen.Options{
 		Name:          name,
+		OnRefused:     g.onRefused(name),
 		Limits:        HeadLimits(cfg),
 		HeaderTimeout: time.Duration(l.HeaderTimeout),
 		BodyTimeout:   time.Duration(l.BodyTimeout),
@@ -92,12 +131,36 @@ func (g *Gateway) listenOptions(cfg *config.Config, name string) listen.Options 
 	}
 }
 
-// Address is what the listener of that name is bound to, or nil.
-func (g *Gateway) Address(name string) net.Addr {
+// onRefused tells the log of connections that ended before their first request. Each
+// is a line for those who look for one; but a stranger on a listener of the PROXY
+// protocol is most likely a balancer that the configuration forgot.
+func (g *Gateway) onRefused(name string) func(netip.AddrPort, error) {
+	var once sync.Once
+	return func(peer netip.AddrPort, err error) {
+		if errors.Is(err, listen.ErrStranger) {
+			once.Do(func() {
+				g.log.Warn().Str("listener", name).Stringer("peer", peer.Addr()).
+					Msg("a connection was refused because the peer may not announce clients; if it is a balancer of yours, add it to proxy_protocol.from")
+			})
+		}
+		g.log.Debug().Str("listener", name).Stringer("peer", peer).Err(err).Msg("a connection ended before its first request")
+	}
+}
+
+// listener returns the listener of that name, or nil.
+func (g *Gateway) listener(name string) *listen.Listener {
 	for _, l := range g.listeners {
 		if l.Name() == name {
-			return l.Addr()
+			return l
 		}
+	}
+	return nil
+}
+
+// Address is what the listener of that name is bound to, or nil.
+func (g *Gateway) Address(name string) net.Addr {
+	if l := g.listener(name); l != nil {
+		return l.Addr()
 	}
 	return nil
 }

@@ -42,9 +42,11 @@ func (a *announcedConn) Read(p []byte) (int, error) {
 	return a.Conn.Read(p)
 }
 
-// Errors that end a connection before its first request.
+// ErrStranger is told of connections from peers that may not announce clients.
+var ErrStranger = errors.New("the connection is from none of the networks in proxy_protocol.from")
+
+// Further errors that end a connection before its first request.
 var (
-	errStranger  = errors.New("the connection is from none of the networks in proxy_protocol.from")
 	errEndsEarly = errors.New("the connection ended inside its PROXY header")
 	errCrowded   = errors.New("there are too many connections of this client")
 )
@@ -54,7 +56,7 @@ var (
 func (l *Listener) refuseStranger(socket *net.TCPConn) {
 	l.strangers.Add(1)
 	_ = socket.Close() // nothing can be done about a socket that does not close
-	l.tell(addrPort(socket.RemoteAddr()), errStranger)
+	l.tell(addrPort(socket.RemoteAddr()), ErrStranger)
 }
 
 func (l *Listener) tell(peer netip.AddrPort, err error) {

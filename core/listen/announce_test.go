@@ -144,7 +144,7 @@ func TestC10_Strangers(t *testing.T) {
 		}
 		eventually(t, "it is counted", func() bool { return s.Strangers() == 1 })
 		mu.Lock()
-		if !errors.Is(told, errStranger) || s.Accepted() != 0 || s.Open() != 0 {
+		if !errors.Is(told, ErrStranger) || s.Accepted() != 0 || s.Open() != 0 {
 			t.Errorf("told %v; accepted %d", told, s.Accepted())
 		}
 		mu.Unlock()

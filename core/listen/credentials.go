@@ -1,8 +1,10 @@
 package listen
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +37,7 @@ type Credentials struct {
 	certificates []Certificate
 	exact        map[string]*identity
 	wildcard     map[string]*identity // by what follows the "*"
+	addresses    map[string]bool      // as hosts are written, IPv6 in brackets
 	first        *identity            // for those who name no host, or one of nobody's
 	rule         string               // of all names; "" where they differ
 }
@@ -58,13 +61,18 @@ func NewCredentials(minimum uint16, certificates []Certificate) (*Credentials, e
 	if minimum < tls.VersionTLS12 {
 		return nil, errors.New("TLS before version 1.2 is not spoken")
 	}
-	c := &Credentials{minimum: minimum, certificates: certificates, exact: map[string]*identity{}, wildcard: map[string]*identity{}}
+	c := &Credentials{minimum: minimum, certificates: certificates, exact: map[string]*identity{}, wildcard: map[string]*identity{}, addresses: map[string]bool{}}
 	for i := range certificates {
 		for _, name := range certificates[i].Pair.Names() {
 			if suffix, ok := strings.CutPrefix(name, "*"); ok {
 				show(c.wildcard, suffix, certificates[i])
 			} else {
 				show(c.exact, name, certificates[i])
+			}
+		}
+		for _, ip := range certificates[i].Pair.Leaf.IPAddresses {
+			if a, ok := netip.AddrFromSlice(ip); ok {
+				c.addresses[asHost(a.Unmap())] = true
 			}
 		}
 	}
@@ -103,26 +111,36 @@ func (c *Credentials) Certificates() []Certificate { return slices.Clone(c.certi
 // Minimum is the oldest version of TLS that is spoken.
 func (c *Credentials) Minimum() uint16 { return c.minimum }
 
-// Covers says whether one of the certificates is good for host: a name in lower
-// case, or an address, in brackets if it is of version 6.
-func (c *Credentials) Covers(host string) bool {
-	return slices.ContainsFunc(c.certificates, func(c Certificate) bool { return c.Pair.Covers(host) })
+// asHost is an address as the host of a URL (RFC 3986 §3.2.2).
+func asHost(a netip.Addr) string {
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
+}
+
+// Covers says whether one of the certificates is good for host, which is canonical.
+func (c *Credentials) Covers(host []byte) bool {
+	return c.named(host) != nil || c.addresses[string(host)]
 }
 
 // identify finds what is shown to those who ask for name, which is in lower case.
 func (c *Credentials) identify(name []byte) *identity {
+	if found := c.named(name); found != nil {
+		return found
+	}
+	return c.first
+}
+
+// named finds what is shown for a name; nil if no certificate has it.
+func (c *Credentials) named(name []byte) *identity {
 	if found := c.exact[string(name)]; found != nil {
 		return found
 	}
-	for i, b := range name {
-		if b == '.' {
-			if found := c.wildcard[string(name[i:])]; found != nil && i > 0 {
-				return found
-			}
-			break
-		}
+	if dot := bytes.IndexByte(name, '.'); dot > 0 {
+		return c.wildcard[string(name[dot:])]
 	}
-	return c.first
+	return nil
 }
 
 // each calls f with every identity.

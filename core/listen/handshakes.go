@@ -50,6 +50,9 @@ func (l *Listener) FullHandshakes() uint64 { return l.handshakes[0].Load() }
 // ResumedHandshakes is how many handshakes resumed a session.
 func (l *Listener) ResumedHandshakes() uint64 { return l.handshakes[1].Load() }
 
+// Announced says whether connections begin with a PROXY header.
+func (l *Listener) Announced() bool { return l.announcers != nil }
+
 // Strangers is how many connections were refused because they came from none of
 // the Announcers.
 func (l *Listener) Strangers() uint64 { return l.strangers.Load() }

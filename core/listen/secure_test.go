@@ -187,7 +187,7 @@ func TestOP2_SNI(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := func(c *x509.Certificate) { c.DNSNames = []string{"both.example.com"} }
-	s := serve(t, Options{Credentials: credentials(t, ca.Issue(t, "First.example.com", "127.0.0.1"), ca.Issue(t, "*.example.com"), ca.Issue(t, "x.example.com", "*.x.example.com"),
+	s := serve(t, Options{Credentials: credentials(t, ca.Issue(t, "First.example.com", "127.0.0.1", "2001:db8::1"), ca.Issue(t, "*.example.com"), ca.Issue(t, "x.example.com", "*.x.example.com"),
 		ca.IssueWith(t, key, both), ca.Issue(t, "both.example.com"))}, echo)
 	tests := []struct{ ask, want string }{
 		{"first.example.com", "First.example.com"},
@@ -216,8 +216,11 @@ func TestOP2_SNI(t *testing.T) {
 		}
 	}
 	shown := s.Credentials()
-	for host, want := range map[string]bool{"first.example.com": true, "y.example.com": true, "127.0.0.1": true, "y.y.example.com": false, "evil.com": false, "": false} {
-		if shown.Covers(host) != want {
+	for host, want := range map[string]bool{
+		"first.example.com": true, "y.example.com": true, "127.0.0.1": true, "[2001:db8::1]": true,
+		"y.y.example.com": false, "evil.com": false, "": false, ".example.com": false, "127.0.0.2": false, "2001:db8::1": false,
+	} {
+		if shown.Covers([]byte(host)) != want {
 			t.Errorf("covers %q: want %v", host, want)
 		}
 	}

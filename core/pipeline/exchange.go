@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -35,9 +36,19 @@ type Holder interface {
 
 // Peer says where a request came from.
 type Peer struct {
-	Address  netip.AddrPort // of the socket
+	Address  netip.AddrPort // the other end of the connection, or who a PROXY header announced
 	Listener string         // name of the listener
-	TLS      bool
+	// TLS is what the handshake agreed on, verified certificates of the client
+	// included; nil on a plain connection. It is the connection's, and never written.
+	TLS *tls.ConnectionState
+	// Hosts says which hosts the connection may be asked for; nil: any.
+	Hosts HostRule
+}
+
+// HostRule tells hosts apart for which different client certificates are asked.
+type HostRule interface {
+	// Serves says whether the connection may be asked for host, which is canonical.
+	Serves(host []byte) bool
 }
 
 // Timing holds monotonic nanoseconds of core/clock; zero means not reached.

@@ -76,7 +76,7 @@ func (p *Proxy) Sanitize(x *pipeline.Exchange, trusted *clientip.Trusted) {
 }
 
 func schemeOf(peer pipeline.Peer) string {
-	if peer.TLS {
+	if peer.TLS != nil {
 		return "https"
 	}
 	return "http"

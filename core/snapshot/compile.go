@@ -31,6 +31,7 @@ type Parts struct {
 type BuiltIn struct {
 	Name   string
 	Match  router.Match
+	Path   wire.PathOptions
 	Answer pipeline.Hook
 }
 
@@ -139,7 +140,7 @@ func (c *compiler) instances(route string, options map[string]*setting.Node) ([]
 func (c *compiler) entries() ([]router.Entry[*pipeline.Route], error) {
 	entries := make([]router.Entry[*pipeline.Route], 0, len(c.parts.BuiltIns)+len(c.config.Routes))
 	for _, b := range c.parts.BuiltIns {
-		r := &pipeline.Route{Name: b.Name, At: "built in", BuiltIn: b.Answer, BodyLimit: int64(c.config.Limits.Body)}
+		r := &pipeline.Route{Name: b.Name, At: "built in", Path: b.Path, BuiltIn: b.Answer, BodyLimit: int64(c.config.Limits.Body)}
 		if err := c.dress(r, c.config.Defaults.Plugins); err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -33,6 +34,18 @@ func Dial(t testing.TB, address string) *Client {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	return &Client{t: t, Conn: conn, r: bufio.NewReader(conn)}
+}
+
+// DialTLS is Dial with a handshake, which must succeed.
+func DialTLS(t testing.TB, address string, config *tls.Config) *Client {
+	t.Helper()
+	c := Dial(t, address)
+	secure := tls.Client(c.Conn, config)
+	_ = secure.SetDeadline(time.Now().Add(patience))
+	if err := secure.Handshake(); err != nil {
+		t.Fatalf("handshake: %v", err)
+	}
+	return &Client{t: t, Conn: secure, r: bufio.NewReader(secure)}
 }
 
 // Write sends raw as it is.
