@@ -9,6 +9,24 @@
 // Connections beyond the totals ([Totals], shared by all listeners) are answered
 // 503 or 429 aside of the accept loop (SECURITY C13, SPEC PX7).
 //
+// # Before the first request
+//
+// What comes first is waited for by the goroutine that serves the connection, with
+// the deadline of a first head, and never in the accept loop: a PROXY header where
+// the listener has Announcers (from others nobody may connect, SECURITY C10), then
+// the handshake where it has [Credentials]. [ConnOf] finds the Conn behind the types
+// that see to this.
+//
+// TLS is below the scanner: crypto/tls reads and writes the socket through the
+// connection's own deadlines, and the scanner sees what was decrypted. So a
+// connection over TLS keeps every promise of a plain one. [Listener.SetCredentials]
+// swaps certificates by one pointer. Sessions are resumed over that, but never under
+// another rule about client certificates.
+//
+// HTTP/2 will plug in here: protocols offers it to ALPN, and what agreed on it
+// leaves SecureConn.Handshake for an adapter behind pipeline.Downstream, which
+// fasthttp calls by its NextProto, instead of the scanner.
+//
 // # One message at a time
 //
 // A [Conn] lets only those bytes through that [wire.RequestScanner] passed, and
@@ -23,8 +41,8 @@
 //
 // The server on top sets no deadlines of its own; the connection keeps them:
 //
-//   - head: absolute, from accept for the first request, from the first byte for
-//     later ones;
+//   - head: absolute, from accept (or the end of the handshake) for the first
+//     request, from the first byte for later ones;
 //   - body: rolling, from one read to the next;
 //   - idle: from the end of a request to the first byte of the next;
 //   - write: rolling, from one piece of progress to the next.

@@ -40,12 +40,20 @@ func Dial(t testing.TB, address string) *Client {
 func DialTLS(t testing.TB, address string, config *tls.Config) *Client {
 	t.Helper()
 	c := Dial(t, address)
+	c.Handshake(config)
+	return c
+}
+
+// Handshake makes the rest of the connection one over TLS, or fails the test.
+func (c *Client) Handshake(config *tls.Config) {
+	c.t.Helper()
 	secure := tls.Client(c.Conn, config)
 	_ = secure.SetDeadline(time.Now().Add(patience))
 	if err := secure.Handshake(); err != nil {
-		t.Fatalf("handshake: %v", err)
+		c.t.Fatalf("handshake: %v", err)
 	}
-	return &Client{t: t, Conn: secure, r: bufio.NewReader(secure)}
+	c.Conn = secure
+	c.r.Reset(secure)
 }
 
 // Write sends raw as it is.
