@@ -152,9 +152,9 @@ func (h *headerReader) look(fd uintptr) bool {
 	var length int
 	h.client, length, h.err = parseProxyHeader(h.room[:n])
 	switch {
-	case errors.Is(h.err, incompleteProxy) && finished:
+	case errors.Is(h.err, errProxyIncomplete) && finished:
 		h.err = errEndsEarly
-	case errors.Is(h.err, incompleteProxy):
+	case errors.Is(h.err, errProxyIncomplete):
 		return false
 	case h.err == nil:
 		h.consume(fd, length)

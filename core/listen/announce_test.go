@@ -115,9 +115,11 @@ func TestC10_Unannounced(t *testing.T) {
 			t.Errorf("%q: got %q, %v", tt.in, rest, err)
 		}
 		eventually(t, "it is told", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) == i+1 })
+		mu.Lock()
 		if !strings.Contains(told[i], tt.told) {
 			t.Errorf("%q: told %s, want %s", tt.in, told[i], tt.told)
 		}
+		mu.Unlock()
 	}
 	if s.BadHeaders() != uint64(len(tests)) || s.handled.Load() != int64(len(tests)) || s.refused.Load() != 0 {
 		t.Errorf("counted %d, handled %d, refused %d", s.BadHeaders(), s.handled.Load(), s.refused.Load())

@@ -88,13 +88,14 @@ func NewCredentials(minimum uint16, certificates []Certificate) (*Credentials, e
 
 // fallback is the first certificate, beside those of other kinds for its name.
 func (c *Credentials) fallback() *identity {
-	for _, name := range c.certificates[0].Pair.Names() {
-		if suffix, ok := strings.CutPrefix(name, "*"); ok {
-			return c.wildcard[suffix]
-		}
-		return c.exact[name]
+	names := c.certificates[0].Pair.Names()
+	if len(names) == 0 {
+		return &identity{certificates: c.certificates[:1:1], rule: c.certificates[0].rule()}
 	}
-	return &identity{certificates: c.certificates[:1:1], rule: c.certificates[0].rule()}
+	if suffix, ok := strings.CutPrefix(names[0], "*"); ok {
+		return c.wildcard[suffix]
+	}
+	return c.exact[names[0]]
 }
 
 // show adds a certificate to what is shown for a name.

@@ -20,9 +20,9 @@ const (
 // longestProxyHeader is the room that any header fits in.
 const longestProxyHeader = proxyV2Fixed + mostProxyV2
 
-// What is wrong with a header; incompleteProxy alone may be cured by more bytes.
+// What is wrong with a header; errProxyIncomplete alone may be cured by more bytes.
 var (
-	incompleteProxy = errors.New("the PROXY header is not complete yet")
+	errProxyIncomplete = errors.New("the PROXY header is not complete yet")
 	errProxyMissing = errors.New("the connection begins with no PROXY header")
 	errProxyBad     = errors.New("the PROXY header is malformed")
 	errProxyLong    = errors.New("the PROXY header is too long")
@@ -45,7 +45,7 @@ func parseProxyHeader(b []byte) (client netip.AddrPort, n int, err error) {
 	case hasPrefix(b, proxySignature1):
 		return parseProxyV1(b)
 	case hasPrefix(proxySignature2, b), hasPrefix(proxySignature1, b):
-		return netip.AddrPort{}, 0, incompleteProxy
+		return netip.AddrPort{}, 0, errProxyIncomplete
 	default:
 		return netip.AddrPort{}, 0, errProxyMissing
 	}
@@ -60,7 +60,7 @@ func parseProxyV1(b []byte) (client netip.AddrPort, n int, err error) {
 		if len(b) >= longestProxyV1 {
 			return netip.AddrPort{}, 0, errProxyLong
 		}
-		return netip.AddrPort{}, 0, incompleteProxy
+		return netip.AddrPort{}, 0, errProxyIncomplete
 	}
 	n = len(line) + len(lineEnd)
 	words := bytes.Split(line[len(proxySignature1):], []byte(" "))
@@ -112,7 +112,7 @@ const (
 // parseProxyV2 reads the binary form.
 func parseProxyV2(b []byte) (client netip.AddrPort, n int, err error) {
 	if len(b) < proxyV2Fixed {
-		return netip.AddrPort{}, 0, incompleteProxy
+		return netip.AddrPort{}, 0, errProxyIncomplete
 	}
 	command, family := b[12], b[13]
 	size := int(binary.BigEndian.Uint16(b[14:]))
@@ -124,7 +124,7 @@ func parseProxyV2(b []byte) (client netip.AddrPort, n int, err error) {
 	}
 	n = proxyV2Fixed + size
 	if len(b) < n {
-		return netip.AddrPort{}, 0, incompleteProxy
+		return netip.AddrPort{}, 0, errProxyIncomplete
 	}
 	if command == proxyV2|proxyLocal {
 		return netip.AddrPort{}, n, nil // the family and all else are to be ignored (§2.2)

@@ -112,7 +112,7 @@ func TestC10_ProxyHeader(t *testing.T) {
 		}
 		if tt.err == nil {
 			for i := range len(tt.in) {
-				if _, _, err := parseProxyHeader([]byte(tt.in[:i])); err != incompleteProxy {
+				if _, _, err := parseProxyHeader([]byte(tt.in[:i])); err != errProxyIncomplete {
 					t.Errorf("%s: after %d bytes: %v", tt.name, i, err)
 				}
 			}
@@ -168,7 +168,7 @@ func FuzzProxyHeader(f *testing.F) {
 		if n > len(b) || n > longestProxyHeader || (err == nil) != (n > 0) {
 			t.Fatalf("%d of %d bytes, %v", n, len(b), err)
 		}
-		if errors.Is(err, incompleteProxy) {
+		if errors.Is(err, errProxyIncomplete) {
 			if len(b) >= longestProxyHeader {
 				t.Fatal("never satisfied")
 			}
