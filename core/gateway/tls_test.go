@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -84,6 +85,52 @@ func TestOP2_Exchange(t *testing.T) {
 			t.Errorf("no %s in\n%s", line, text)
 		}
 	}
+}
+
+// TestOP2_Streams: large bodies pass both ways, byte for byte, on one connection.
+func TestOP2_Streams(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	large := strings.Repeat("0123456789abcdef", 1<<17) // 2 MiB
+	chunked := fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(large), large)
+	whole := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(large), large)
+	origin := gatewaytest.NewOrigin(t, func(request string) string {
+		switch {
+		case strings.HasPrefix(request, "GET /chunked"):
+			return chunked
+		case strings.HasPrefix(request, "GET /whole"):
+			return whole
+		default:
+			_, body, _ := strings.Cut(request, "\r\n\r\n")
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n%v", map[bool]string{true: "same", false: "diff"}[body == large])
+		}
+	})
+	g := gatewaytest.Run(t, fmt.Sprintf(secureYAML, "", s.issue(t, "a", "api.example.com"), origin.URL()))
+	c := gatewaytest.DialTLS(t, g.Gateway.Address("secure").String(), s.client("api.example.com"))
+	for _, path := range []string{"/chunked", "/whole", "/chunked"} {
+		c.Write("GET " + path + " HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
+		_, body, _ := strings.Cut(c.Read("GET"), "\r\n\r\n")
+		if path == "/chunked" {
+			body = unchunked(t, body)
+		}
+		if body != large {
+			t.Errorf("%s: %d bytes, want %d", path, len(body), len(large))
+		}
+		c.Write(fmt.Sprintf("POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: %d\r\n\r\n%s", len(large), large))
+		if got := c.Read("POST"); !strings.HasSuffix(got, "\r\n\r\nsame") {
+			t.Errorf("an upload: got\n%s", got)
+		}
+	}
+}
+
+// unchunked joins chunks.
+func unchunked(t *testing.T, body string) string {
+	t.Helper()
+	b, err := io.ReadAll(httputil.NewChunkedReader(strings.NewReader(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // TestC7_RedirectFrom: the same host and target over TLS, for hosts that have a

@@ -23,9 +23,9 @@ const longestProxyHeader = proxyV2Fixed + mostProxyV2
 // What is wrong with a header; errProxyIncomplete alone may be cured by more bytes.
 var (
 	errProxyIncomplete = errors.New("the PROXY header is not complete yet")
-	errProxyMissing = errors.New("the connection begins with no PROXY header")
-	errProxyBad     = errors.New("the PROXY header is malformed")
-	errProxyLong    = errors.New("the PROXY header is too long")
+	errProxyMissing    = errors.New("the connection begins with no PROXY header")
+	errProxyBad        = errors.New("the PROXY header is malformed")
+	errProxyLong       = errors.New("the PROXY header is too long")
 )
 
 var (

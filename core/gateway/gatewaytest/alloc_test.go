@@ -4,6 +4,7 @@ package gatewaytest_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/suuupra/gateway/core/certificate/certificatetest"
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
 )
 
@@ -101,5 +103,29 @@ defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}, 
 				t.Errorf("%.3f allocations an exchange, want at most %.2f", got, c.most)
 			}
 		})
+	}
+}
+
+// TestAllocsOfAnExchangeOverTLS: crypto/tls allocates once for each record that it
+// reads, in the client and in the gateway; the gateway adds nothing.
+func TestAllocsOfAnExchangeOverTLS(t *testing.T) {
+	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+	ca, dir := certificatetest.NewAuthority(t), t.TempDir()
+	certificate, key := ca.Issue(t, "api.example.com").Write(t, dir, "a")
+	g := gatewaytest.Run(t, fmt.Sprintf(`
+listen: {secure: {address: "127.0.0.1:0", tls: {certificates: [{certificate_file: %q, key_file: %q}]}}}
+services: {a: {endpoints: [{url: "%s"}]}}
+routes: {a: {match: {path: "/{rest...}"}, service: a}}
+defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}}}
+`, certificate, key, steady(t, small).URL(), filepath.Join(dir, "access.log")))
+	config := &tls.Config{RootCAs: ca.Pool, ServerName: "api.example.com"}
+	request := "GET /a HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
+	probe := gatewaytest.DialTLS(t, g.Gateway.Address("secure").String(), config)
+	probe.Write(request)
+	size := len(probe.Read("GET "))
+	got := mallocs(t, gatewaytest.DialTLS(t, g.Gateway.Address("secure").String(), config).Conn, []byte(request), size)
+	t.Logf("%.3f allocations an exchange", got)
+	if got > 2.05 {
+		t.Errorf("%.3f allocations an exchange, want 2", got)
 	}
 }
