@@ -17,6 +17,9 @@ func TestConfigExamples(t *testing.T) {
 		t.Fatalf("examples: %q, %v", files, err)
 	}
 	for _, file := range files {
+		if filepath.Base(file) == "tls.yaml" {
+			continue // needs certificates: core/gateway runs it with some
+		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			gatewaytest.Run(t, read(t, file))
