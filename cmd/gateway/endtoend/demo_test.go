@@ -267,7 +267,7 @@ func TestReadmeConfiguration(t *testing.T) {
 		t.Fatal("README shows no configuration")
 	}
 	for _, block := range blocks {
-		dir := files(t, "gateway.yaml", block[1])
+		dir := certificates(t, files(t, "gateway.yaml", block[1]))
 		if r := do(t, dir, "check"); r.code != exitOK || r.err != "" {
 			t.Errorf("%s\n%+v", block[1], r)
 		}
