@@ -10,7 +10,7 @@ import (
 // A package in a folder below one that is listed belongs to that one's row.
 var layers = [][]string{
 	0: {"core/fault", "core/clock", "core/setting", "core/meter", "core/clientip", "core/wire", "core/socket", "core/certificate"},
-	1: {"core/router", "core/upstream", "core/pipeline"},
+	1: {"core/router", "core/upstream", "core/pipeline", "core/tunnel"},
 	2: {"core/plugin", "core/proxy", "core/listen"},
 	3: {"core/config"},
 	4: {"core/snapshot"},

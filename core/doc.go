@@ -49,7 +49,7 @@
 // A package imports only rows below its own (core/arch_test.go holds them to it):
 //
 //	0  fault clock setting meter clientip wire socket certificate
-//	1  router upstream pipeline
+//	1  router upstream pipeline tunnel
 //	2  plugin proxy listen
 //	3  config
 //	4  snapshot
