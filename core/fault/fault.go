@@ -45,6 +45,7 @@ var (
 	ExpectationFailed    = Fault{code: expectationFailed}    // 417 expectation_failed
 	Misdirected          = Fault{code: misdirected}          // 421 misdirected
 	ValidationFailed     = Fault{code: validationFailed}     // 422 validation_failed
+	UpgradeRequired      = Fault{code: upgradeRequired}      // 426 upgrade_required; the caller of Write says to what
 	RateLimited          = Fault{code: rateLimited}          // 429 rate_limited
 	TooManyConnections   = Fault{code: tooManyConnections}   // 429 too_many_connections: of one client address
 	HeadersTooLarge      = Fault{code: headersTooLarge}      // 431 headers_too_large
@@ -90,6 +91,7 @@ const (
 	expectationFailed
 	misdirected
 	validationFailed
+	upgradeRequired
 	rateLimited
 	tooManyConnections
 	headersTooLarge
@@ -149,6 +151,7 @@ var table = [codes]line{
 	expectationFailed:    {code: "expectation_failed", status: http.StatusExpectationFailed, title: "Expectation failed"},
 	misdirected:          {code: "misdirected", status: http.StatusMisdirectedRequest, title: "Misdirected request"},
 	validationFailed:     {code: "validation_failed", status: http.StatusUnprocessableEntity, title: "Validation failed"},
+	upgradeRequired:      {code: "upgrade_required", status: http.StatusUpgradeRequired, title: "Upgrade required"},
 	rateLimited:          {code: "rate_limited", status: http.StatusTooManyRequests, title: "Rate limit exceeded", after: time.Second},
 	tooManyConnections:   {code: "too_many_connections", status: http.StatusTooManyRequests, title: "Too many connections", after: time.Second},
 	headersTooLarge:      {code: "headers_too_large", status: http.StatusRequestHeaderFieldsTooLarge, title: "Request header fields too large"},
