@@ -299,9 +299,9 @@ func (c *Conn) fail(err error) error {
 // the next request, at once: the connection may do the two together. Call it
 // again for each such write. It belongs to the goroutine that reads and writes.
 // Where a further request waits already, or this one is not read to its end, it
-// does nothing.
+// does nothing; nor where the connection is given away, or closed.
 func (c *Conn) HoldAnswer() {
-	if c.held == nil && c.scanner.Done() && (c.secure == nil || c.secure.pending == 0) {
+	if !c.closed.Load() && c.held == nil && c.scanner.Done() && (c.secure == nil || c.secure.pending == 0) {
 		c.stream.hold()
 	}
 }
@@ -322,6 +322,9 @@ func (c *Conn) finish(p []byte) error {
 // Write sends p, encrypted if need be. The client has WriteTimeout for each piece
 // that it takes.
 func (c *Conn) Write(p []byte) (int, error) {
+	if c.closed.Load() { // or given away, and then no byte of ours may get in
+		return 0, net.ErrClosed
+	}
 	if c.secure != nil {
 		return c.secure.conn.Write(p)
 	}

@@ -60,4 +60,9 @@
 // read, goes on reading for a bounded while: closing at once would reset the
 // connection, and the client might lose the answer (RFC 9112 §9.6). Abort resets
 // on purpose, so that an answer cut short can't be taken for a whole one.
+//
+// # Leaving HTTP
+//
+// [Conn.Upgrade] gives a connection away: to a tunnel, after a 101. The parser's side
+// is closed from then on, while the socket lives and counts until its taker closes it.
 package listen
