@@ -36,6 +36,13 @@
 //  9. A client that leaves before its answer is found by the sweeper of package proxy, which
 //     peeks the sockets of exchanges that have waited for a while.
 //
+// # Out of HTTP
+//
+// On a route with plugin websocket a handshake walks like any request. If the service answers 101,
+// and to this handshake (proxy.checkSwitch), the verdict is Switch: gateway.upgrade finishes
+// the answer, proxy.Upgrade takes both connections out of HTTP, and the exchange ends. What is left is
+// a [github.com/suuupra/gateway/core/tunnel.Tunnel], which holds nothing of the snapshot and outlives it.
+//
 // # Configuration
 //
 // Package config reads YAML into typed settings and reports every problem with its place.

@@ -106,13 +106,17 @@ func (g *Gateway) forward(x *pipeline.Exchange) (verdict pipeline.Verdict) {
 // answer finishes the response, whoever made it, and ends the exchange unless
 // its body still streams.
 func (g *Gateway) answer(x *pipeline.Exchange, verdict pipeline.Verdict) {
-	if verdict != pipeline.Abort {
+	switch verdict {
+	case pipeline.Abort:
+	case pipeline.Switch:
+		verdict = g.upgrade(x)
+	default:
 		verdict = g.finish(x)
 	}
 	switch {
 	case verdict == pipeline.Abort:
 		x.Down.Abort()
-	case !x.Streaming:
+	case verdict != pipeline.Switch && !x.Streaming:
 		holdAnswer(x)
 	}
 	x.Leave()

@@ -25,13 +25,14 @@ func (g *Gateway) Shutdown(ctx context.Context, d Drain) error {
 	wait(ctx, d.Delay)
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
+	tunnels := g.drainTunnels(ctx)
 	err := g.server.ShutdownWithContext(ctx)
 	if err != nil {
 		err = fmt.Errorf("some requests were cut: they did not end within %s: %w", d.Timeout, err)
 	}
 	// fasthttp goes on serving what is left once its context expired, so the
 	// connections are closed from our own list.
-	err = errors.Join(err, g.closeListeners())
+	err = errors.Join(err, <-tunnels, g.closeListeners())
 	for _, l := range g.listeners {
 		l.CloseAll()
 	}

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"crypto/tls"
+	"io"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,20 @@ type Downstream interface {
 	// Abort makes the connection fail at the client, so that an answer cut
 	// short can't be taken for a whole one.
 	Abort()
+}
+
+// Upgrader is a Downstream whose connection can leave HTTP.
+type Upgrader interface {
+	// Upgrade takes the connection away from HTTP for good and gives it to take, with
+	// what the client sent behind its request, borrowed. Whoever gets it closes it.
+	// When it fails, take was not called.
+	Upgrade(take func(conn net.Conn, early []byte)) error
+}
+
+// Upgrade lets a request leave HTTP. It belongs to its route, and is immutable.
+type Upgrade struct {
+	Maximum int           // such connections of the route at once; 0 is no bound
+	Idle    time.Duration // how long neither side may send anything; 0 is for ever
 }
 
 // Holder is what an exchange keeps alive until it ends: the snapshot it walks.
@@ -79,6 +95,18 @@ type Exchange struct {
 	Preflight bool
 	Client    netip.Addr // who calls, by SECURITY C10
 	Scheme    string     // "http" or "https", as the client sees it
+
+	// WebSocket says that the request is a WebSocket's handshake by its method, version,
+	// Connection and Upgrade, and has no body (SECURITY C5). Its Sec-WebSocket fields
+	// have not been looked at.
+	WebSocket bool
+	// TrustedOrigin says, of a handshake, that pages of its Origin may act for their
+	// visitors on this route: its CORS policy says so, with credentials.
+	TrustedOrigin bool
+	// Upgrade, if not nil, lets the handshake pass: the route's plugin sets it.
+	Upgrade *Upgrade
+	// Switched is the service's connection between its 101 and the tunnel's start.
+	Switched io.Closer
 
 	Service  *upstream.Service  // chosen by the route
 	Endpoint *upstream.Endpoint // of the last attempt

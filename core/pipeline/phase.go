@@ -34,6 +34,10 @@ const (
 	Respond
 	// Abort closes the connection without an answer.
 	Abort
+	// Switch says that the service has switched protocols: its 101 stands in
+	// Exchange.Response, and Exchange.Switched holds its connection until the tunnel
+	// stands. The transport alone returns it.
+	Switch
 )
 
 // Hook is the function that a plugin runs in one phase. It is called by many

@@ -36,7 +36,7 @@ func (t *trip) readHead(c *conn, one bool) failure {
 		}
 		head := c.answer.Head()
 		if head.Status == fasthttp.StatusSwitchingProtocols {
-			return badAnswer(errUpgrade)
+			return t.readSwitch(c)
 		}
 		// From here on the response holds fields that are not ours: a fault drops them.
 		t.x.FromService = true
@@ -165,6 +165,9 @@ func (t *trip) deliver() pipeline.Verdict {
 		if size, whole := wholeChunks(c.br); whole && int64(size) <= x.Route.Buffer {
 			return t.bufferChunks(size)
 		}
+	}
+	if head.Status == fasthttp.StatusSwitchingProtocols {
+		return t.switchOver()
 	}
 	t.startStream(head)
 	return pipeline.Continue

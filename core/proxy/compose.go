@@ -49,7 +49,11 @@ func (t *trip) compose(hostHeader string) {
 		}
 		dst = append(dst, "\r\n"...)
 	}
-	if !t.keepAlive {
+	switch {
+	case x.Upgrade != nil:
+		dst = append(dst, upgradeLines...)
+		respell(dst)
+	case !t.keepAlive:
 		dst = append(dst, "Connection: close\r\n"...)
 	}
 	t.head = append(dst, "\r\n"...)

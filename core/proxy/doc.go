@@ -15,7 +15,9 @@
 //  5. The raw answer head is judged by the strict scanner of core/wire before fasthttp parses the same
 //     bytes (answer.go). Interim answers go to the client.
 //  6. What failed is tried again only where retry.go says that it is safe.
-//  7. A short answer is read whole and the connection goes back; a long or endless one becomes the
+//  7. A 101 to a WebSocket's handshake ends the trip here: gateway finishes the answer, and
+//     [Proxy.Upgrade] (upgrade.go) hands both connections to package tunnel.
+//  8. A short answer is read whole and the connection goes back; a long or endless one becomes the
 //     body stream of the response (stream.go), and the exchange ends when that closes.
 //
 // One goroutine for each proxy (sweeper.go) notices clients that went away, early

@@ -54,6 +54,7 @@ func (p *Proxy) Sanitize(x *pipeline.Exchange, trusted *clientip.Trusted) {
 	h := &x.Request.Header
 	x.Client, x.Scheme = x.Peer.Address.Addr().Unmap().WithZone(""), schemeOf(x.Peer)
 	if names.Has(hopByHop) {
+		x.WebSocket = names.Has(wire.NameUpgrade) && isHandshake(h, x.Head)
 		stripRequest(h, names)
 	}
 	if names.Has(wire.NameXCorrelationID) {

@@ -143,6 +143,13 @@ func (p *pool) drop(c *conn) {
 	p.forget()
 }
 
+// surrender lets go of a connection that leaves HTTP. It counts for the pool no
+// more: a tunnel may last for days, and must not starve requests.
+func (p *pool) surrender(c *conn) {
+	p.proxy.sweeper.remove(c)
+	p.forget()
+}
+
 // forget counts a connection off; the first in the queue may dial in its place.
 func (p *pool) forget() {
 	p.mu.Lock()

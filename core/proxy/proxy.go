@@ -7,6 +7,7 @@ import (
 
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/tunnel"
 	"github.com/suuupra/gateway/core/upstream"
 	"github.com/suuupra/gateway/core/wire"
 )
@@ -31,6 +32,7 @@ type Proxy struct {
 	untrusted func(netip.Addr)
 	limits    *wire.Limits // of answers
 	sweeper   *sweeper
+	tunnels   *tunnel.Registry
 
 	trips   sync.Pool // *trip
 	pieces  sync.Pool // *piece of pieceSize
@@ -59,6 +61,7 @@ func New(o Options) *Proxy {
 		clock:     o.Clock,
 		metrics:   newMetrics(o.Meter),
 		untrusted: o.Untrusted,
+		tunnels:   tunnel.New(o.Clock, o.Meter),
 		limits:    &wire.Limits{Header: answerBuffer, Headers: answerLines, OddNames: wire.OddAllow},
 		pools:     map[*pool]struct{}{},
 		strangers: map[netip.Addr]struct{}{},
@@ -73,9 +76,13 @@ func New(o Options) *Proxy {
 	return p
 }
 
-// Close stops the sweeper, waits for it, and closes idle connections. No
-// exchange may be under way.
+// Tunnels are the connections that have left HTTP.
+func (p *Proxy) Tunnels() *tunnel.Registry { return p.tunnels }
+
+// Close ends all tunnels, stops the sweeper, waits for both, and closes idle
+// connections. No exchange may be under way.
 func (p *Proxy) Close() {
+	p.tunnels.Close()
 	p.sweeper.close()
 	for _, pool := range p.allPools() {
 		pool.Close()

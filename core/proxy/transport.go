@@ -103,8 +103,16 @@ func (t *trip) done() {
 // largestKept is the largest body buffer that waits for its next use, in bytes.
 const largestKept = 128 << 10
 
-// run tries until there is an answer, or nothing more to try.
+// run gets an answer; of a handshake, with a place for the tunnel at hand.
 func (t *trip) run() pipeline.Verdict {
+	if t.x.Upgrade != nil {
+		return t.shakeHands()
+	}
+	return t.ask()
+}
+
+// ask tries until there is an answer, or nothing more to try.
+func (t *trip) ask() pipeline.Verdict {
 	x := t.x
 	target, err := x.Target()
 	if err != nil {
@@ -326,6 +334,9 @@ func (t *trip) setTryDue() {
 		now = t.proxy.clock.Mono()
 	}
 	t.tryDue = min(t.totalDue, later(now, int64(r.Timeouts.Response)), later(now, int64(r.Retry.PerTry)))
+	if t.tryDue == never && t.x.Upgrade != nil {
+		t.tryDue = later(now, int64(handshakeTimeout))
+	}
 }
 
 // release says that the endpoint is busy with this exchange no more.
