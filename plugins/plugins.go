@@ -8,6 +8,7 @@ import (
 	"github.com/suuupra/gateway/plugins/ipfilter"
 	"github.com/suuupra/gateway/plugins/maintenance"
 	"github.com/suuupra/gateway/plugins/securityheaders"
+	"github.com/suuupra/gateway/plugins/websocket"
 )
 
 // All returns every plugin, in the order of the phases that they work in; where
@@ -18,6 +19,7 @@ func All() []plugin.Plugin {
 		cors.Plugin,            // Guard, Response: ahead of all that refuses, so that pages can read why
 		ipfilter.Plugin,        // Guard
 		maintenance.Plugin,     // Guard: only those who may come in are told
+		websocket.Plugin,       // Guard: what is let in, and is a handshake
 		securityheaders.Plugin, // Response
 		accesslog.Plugin,       // Log
 	}

@@ -110,6 +110,9 @@ var (
 // sent here as well says nothing about the request that it asks for.
 func (p *policy) preflight(x *pipeline.Exchange) pipeline.Verdict {
 	if !x.Preflight {
+		if x.WebSocket {
+			x.TrustedOrigin = p.trusts(&x.Request.Header)
+		}
 		return pipeline.Continue
 	}
 	request := &x.Request.Header
@@ -172,6 +175,12 @@ func (p *policy) allowed(h *fasthttp.RequestHeader) []byte {
 		return p.origins[string(lines[0])]
 	}
 	return nil
+}
+
+// trusts says whether pages of the request's origin may do more than read what is for
+// everybody. A WebSocket has no preflight, and always has its visitor's cookies.
+func (p *policy) trusts(h *fasthttp.RequestHeader) bool {
+	return p.credentials != nil && !p.every && p.allowed(h) != nil
 }
 
 // allow writes what preflights and other answers have in common.

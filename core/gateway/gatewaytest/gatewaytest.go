@@ -29,6 +29,7 @@ type Gateway struct {
 	t     testing.TB
 	admin *admin.Server
 	extra []plugin.Plugin
+	ended bool // Drain was called
 }
 
 // Options are what a test may choose beside the configuration.
@@ -88,12 +89,24 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 func (g *Gateway) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := g.Shutdown(ctx, gateway.Drain{Timeout: 100 * time.Millisecond}); err != nil && !strings.Contains(err.Error(), "cut") {
-		g.t.Errorf("stopping the gateway: %v", err)
+	if !g.ended {
+		err := g.Shutdown(ctx, gateway.Drain{Timeout: 100 * time.Millisecond})
+		if err != nil && !strings.Contains(err.Error(), "cut") {
+			g.t.Errorf("stopping the gateway: %v", err)
+		}
 	}
 	if err := g.admin.Close(ctx); err != nil {
 		g.t.Errorf("stopping the admin listener: %v", err)
 	}
+}
+
+// Drain begins to stop the gateway, and returns what will tell how that went. It is
+// called once; the test must wait for the outcome. The admin listener stays.
+func (g *Gateway) Drain(ctx context.Context, d gateway.Drain) <-chan error {
+	g.ended = true
+	outcome := make(chan error, 1)
+	go func() { outcome <- g.Shutdown(ctx, d) }() // ends with Shutdown, for which the test waits
+	return outcome
 }
 
 func (g *Gateway) plugins() []plugin.Plugin { return append(plugins.All(), g.extra...) }
