@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -794,4 +795,36 @@ func TestTheClientsSideFails(t *testing.T) {
 	if n := g.Tunnels().Len(); n != 0 {
 		t.Errorf("%d tunnels are left", n)
 	}
+}
+
+// A WebSocket of a client that speaks TLS is carried like any other, what the
+// client sent behind its handshake included, and ends with a farewell.
+func TestWebSocketOverTLS(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	origin := gatewaytest.NewEcho(t)
+	g := gatewaytest.Run(t, fmt.Sprintf(`
+listen: {secure: {address: "127.0.0.1:0", tls: {certificates: [%s]}}}
+limits: {idle_timeout: 200ms}
+`, s.issue(t, "a", "h"))+sockets(origin, ""))
+	c := gatewaytest.DialTLS(t, g.Gateway.Address("secure").String(), s.client("h"))
+	early := gatewaytest.Frame{Opcode: gatewaytest.Text, Final: true, Payload: "early"}
+	c.Write(gatewaytest.Handshake("/ws/a", "") + early.Bytes(true))
+	if head := c.Read("GET"); !strings.HasPrefix(head, "HTTP/1.1 101 Switching Protocols\r\n") {
+		t.Fatalf("the handshake got %q", head)
+	}
+	if got := c.Frame(); got.Payload != "early" {
+		t.Errorf("behind the handshake came %v", got)
+	}
+	wantEcho(t, c, text(strings.Repeat("long ", 100_000)))
+	end := time.Now().Add(500 * time.Millisecond) // longer than HTTP would have waited
+	for time.Now().Before(end) {
+		wantEcho(t, c, text("still there"))
+	}
+	c.Write(gatewaytest.Frame{Opcode: gatewaytest.CloseFrame, Final: true, Payload: "\x03\xe8"}.Bytes(true))
+	if got := c.Frame(); got.Opcode != gatewaytest.CloseFrame {
+		t.Errorf("got %v", got)
+	}
+	c.Closed()
+	gatewaytest.Eventually(t, "the end of the tunnel", func() bool { return g.Tunnels().Len() == 0 })
 }

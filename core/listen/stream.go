@@ -26,7 +26,7 @@ import (
 //
 // What the client has sent before them, early, is not announced any more. So the
 // first waits of a connection do look, and a client that is early once is looked
-// after always. For one that begins to pipeline later, or leaves while it is
+// after for long. For one that begins to pipeline later, or leaves while it is
 // answered, the listener's watch looks at each such wait once (watch.go).
 type stream struct {
 	raw syscall.RawConn
@@ -48,9 +48,10 @@ type stream struct {
 	mayHold bool        // the next write may wait for the next read
 	held    []byte      // what waits
 	holding atomic.Bool // held waits; whoever takes it to false writes it
-	looks   int         // how many times nothing early was found, up to looksFirst
-	early   atomic.Bool // something early was found: never wait blindly again
-	blind   bool        // the reader's own note that wait was set
+	// distrust is how many waits must still be found silent before one is blind. The
+	// reader counts it down, the watch raises it.
+	distrust atomic.Int32
+	blind    bool // the reader's own note that wait was set
 	// wait counts the waits that nobody has looked at: odd while one lasts. The
 	// reader writes it twice a blind wait, the watch once; the line is the stream's own.
 	wait atomic.Uint64
@@ -62,6 +63,9 @@ const (
 	mostHeld = 4096
 	// looksFirst is how many waits of a connection look before they trust.
 	looksFirst = 4
+	// looksAgain is the same once something early was found. It is not for good: the
+	// watch takes a reader that gets no processor for one that was not woken.
+	looksAgain = 256
 )
 
 func newStream(conn *net.TCPConn) (*stream, error) {
@@ -71,6 +75,7 @@ func newStream(conn *net.TCPConn) (*stream, error) {
 	}
 	s := &stream{raw: raw}
 	s.readable, s.writable = s.onReadable, s.onWritable
+	s.distrust.Store(looksFirst)
 	return s, nil
 }
 
@@ -130,18 +135,17 @@ func (s *stream) onReadable(fd uintptr) bool {
 	return true
 }
 
-// trusted says whether the client has never been early. It looks before anything
-// is written: what stands there afterwards may be a quick answer.
+// trusted says whether the client was not early for long enough. It looks before
+// anything is written: what stands there afterwards may be a quick answer.
 func (s *stream) trusted(fd uintptr) bool {
+	left := s.distrust.Load()
 	switch {
-	case s.early.Load():
-		return false
-	case s.looks == looksFirst:
+	case left == 0:
 		return true
 	case socket.Peek(fd) != socket.Silent:
-		s.early.Store(true)
+		s.distrust.Store(looksAgain)
 	default:
-		s.looks++
+		s.distrust.CompareAndSwap(left, left-1) // unless the watch has raised it
 	}
 	return false
 }

@@ -29,13 +29,23 @@ func (c *Conn) Upgrade(take func(conn net.Conn, early []byte)) error {
 	if err := errors.Join(c.Flush(), c.SetDeadline(time.Time{})); err != nil {
 		return errors.Join(err, c.release())
 	}
+	given := c.given()
 	if c.held == nil {
-		take(&upgraded{c}, nil)
+		take(given, nil)
 		return nil
 	}
-	take(&upgraded{c}, c.held.bytes[c.held.taken:])
+	take(given, c.held.bytes[c.held.taken:])
 	c.dropHeld()
 	return nil
+}
+
+// given is the connection as whoever takes it over sees it.
+func (c *Conn) given() net.Conn {
+	if c.secure == nil {
+		return &upgraded{c}
+	}
+	c.waitDue = never // of the next request, which does not come
+	return &sealed{c}
 }
 
 // upgraded is a connection that HTTP has left.
@@ -72,3 +82,39 @@ func (u *upgraded) SetReadDeadline(t time.Time) error { return u.conn.socket.Set
 
 // SetWriteDeadline is the socket's.
 func (u *upgraded) SetWriteDeadline(t time.Time) error { return u.conn.socket.SetWriteDeadline(t) }
+
+// sealed is a connection over TLS that HTTP has left.
+type sealed struct{ conn *Conn }
+
+var _ net.Conn = (*sealed)(nil)
+
+// Read reads what the client sends, decrypted.
+func (u *sealed) Read(p []byte) (int, error) { return u.conn.secure.conn.Read(p) }
+
+// Write sends p, encrypted.
+func (u *sealed) Write(p []byte) (int, error) { return u.conn.secure.conn.Write(p) }
+
+// CloseWrite tells the client that nothing more comes.
+func (u *sealed) CloseWrite() error { return u.conn.secure.conn.CloseWrite() }
+
+// Close says farewell and closes the socket; the listener forgets the connection.
+func (u *sealed) Close() error {
+	u.conn.secure.farewell(false)
+	return u.conn.release()
+}
+
+// LocalAddr is this end of the connection.
+func (u *sealed) LocalAddr() net.Addr { return u.conn.LocalAddr() }
+
+// RemoteAddr is the client.
+func (u *sealed) RemoteAddr() net.Addr { return u.conn.RemoteAddr() }
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (u *sealed) SetDeadline(t time.Time) error { return u.conn.SetDeadline(t) }
+
+// SetReadDeadline ends a Read at t; the zero time never.
+func (u *sealed) SetReadDeadline(t time.Time) error { return u.conn.SetReadDeadline(t) }
+
+// SetWriteDeadline ends a Write at t; with the zero time a client that takes nothing
+// for the listener's WriteTimeout is given up.
+func (u *sealed) SetWriteDeadline(t time.Time) error { return u.conn.SetWriteDeadline(t) }

@@ -57,7 +57,7 @@ func (c *Conn) verify() {
 	case c.suspect != wait:
 		c.suspect = wait
 	default:
-		c.stream.early.Store(true)
+		c.stream.distrust.Store(looksAgain)
 		c.reads.expire(c.socket.SetReadDeadline)
 	}
 }

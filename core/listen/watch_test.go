@@ -43,14 +43,16 @@ func TestBlindWait(t *testing.T) {
 	for range 100 {
 		c.send(get("/"))
 		c.answer()
-		eventually(t, "the next request is waited for blindly", func() bool { return waitsBlindly(conn) })
 	}
 	if n := s.handled.Load(); n != 100+looksFirst {
 		t.Errorf("%d requests were handled", n)
 	}
-	if conn.stream.early.Load() {
-		t.Error("a client that was never early is distrusted")
-	}
+	// On a machine that is busy the watch may come to distrust it for a while.
+	eventually(t, "the next request is waited for blindly", func() bool {
+		c.send(get("/"))
+		c.answer()
+		return waitsBlindly(conn)
+	})
 }
 
 // TestEarlyRequest sends a request while the one before is answered, for the first
@@ -81,7 +83,7 @@ func TestEarlyRequest(t *testing.T) {
 			c.answer()
 		}
 		pipeline()
-		found = conn.stream.early.Load()
+		found = conn.stream.distrust.Load() > 0
 		before := conn.stream.wait.Load()
 		pipeline()
 		if found && conn.stream.wait.Load() != before {
