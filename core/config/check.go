@@ -167,37 +167,6 @@ func suggestAddress(n *setting.Node) string {
 	return ""
 }
 
-// admin wants a loopback address that nothing else listens on (SECURITY C8).
-func (c *checker) admin() {
-	n := given(c.cfg.tree.Get("admin"), "address")
-	a, ok := parseAddress(c.cfg.Admin.Address)
-	switch {
-	case n == nil || c.cfg.Admin.Address == "":
-	case !ok:
-		c.r.AddNode(n, "want an address such as 127.0.0.1:9901, got "+n.Describe(), "")
-	case !a.loopback():
-		c.r.AddNode(n, "want a loopback address such as 127.0.0.1:9901, got "+n.Describe()+": the admin listener has no credentials and no TLS", loopbackOf(n, a))
-	}
-	for _, l := range c.cfg.Listeners {
-		if b, listens := parseAddress(l.Address); ok && listens && a.meets(b) {
-			c.r.In(l.Node).AddField("address", "want an address beside the admin listener's, "+c.cfg.Admin.Address, "")
-		}
-	}
-	for i, host := range c.cfg.Admin.Hosts {
-		if _, err := netip.ParseAddr(host); host != "" && err != nil && !isHostName(host) {
-			n := c.cfg.tree.Get("admin").Get("hosts").Values()[i]
-			c.r.AddNode(n, "want a host name or an IP address without a port, got "+n.Describe(), "")
-		}
-	}
-}
-
-func loopbackOf(n *setting.Node, a address) string {
-	if n.Expanded {
-		return ""
-	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(a.port)))
-}
-
 // whole checks what concerns the whole gateway.
 func (c *checker) whole() {
 	l := &c.cfg.Limits

@@ -50,6 +50,29 @@ type document struct {
 // Load reads, merges and checks configuration. The Config is nil if the report
 // holds an error; warnings alone don't count.
 func Load(o LoadOptions) (*Config, *setting.Report) {
+	l := newLoader(o)
+	cfg := l.decode()
+	if l.broken {
+		return nil, l.r
+	}
+	check(cfg, &l.o, l.r)
+	if l.r.Failed() {
+		return nil, l.r
+	}
+	return cfg, l.r
+}
+
+// Operators returns what a client of the admin listener has to know, whatever
+// else is wrong with the files: a gateway that runs is asked to reload them just
+// when something is. It returns false if a file can't be read, for that may be
+// the one that names the address.
+func Operators(o LoadOptions) (a Admin, directory string, ok bool) {
+	l := newLoader(o)
+	cfg := l.decode()
+	return cfg.Admin, cfg.Directory, !l.broken
+}
+
+func newLoader(o LoadOptions) *loader {
 	if o.Env == nil {
 		o.Env = os.LookupEnv
 	}
@@ -65,29 +88,29 @@ func Load(o LoadOptions) (*Config, *setting.Report) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	r := setting.NewReport(setting.ReportOptions{ReadFile: o.ReadFile, Tolerant: o.NoEnv})
-	l := loader{o: o, r: r}
+	return &loader{o: o, r: setting.NewReport(setting.ReportOptions{ReadFile: o.ReadFile, Tolerant: o.NoEnv})}
+}
+
+// decode reads the files into a Config that was not checked. If one of them is
+// broken, what it holds is missing, and would be missed by the checks.
+func (l *loader) decode() *Config {
 	var doc document
 	tree := l.files()
-	if l.broken {
-		// What a file holds that can't be read would be missed by the checks.
-		setting.Decode(tree, &doc, r)
-		return nil, r
+	if !l.broken {
+		tree = derive(tree, l.r)
 	}
-	tree = derive(tree, r)
-	setting.Decode(tree, &doc, r)
+	setting.Decode(tree, &doc, l.r)
 	cfg := &doc.Config
-	cfg.tree, cfg.secrets = tree, r.IsSecret
+	cfg.tree, cfg.secrets = tree, l.r.IsSecret
 	finish(cfg)
-	check(cfg, &o, r)
-	if r.Failed() {
-		return nil, r
-	}
-	return cfg, r
+	return cfg
 }
 
 // finish fills in what follows from other fields.
 func finish(cfg *Config) {
+	if n := given(cfg.tree, "directory"); n != nil && cfg.Directory != "" && !filepath.IsAbs(cfg.Directory) {
+		cfg.Directory = filepath.Join(filepath.Dir(n.At.Source), cfg.Directory)
+	}
 	for _, s := range cfg.Services {
 		s.Connections.Idle = min(s.Connections.Idle, s.Connections.Maximum)
 		for _, e := range s.Endpoints {

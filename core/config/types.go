@@ -11,9 +11,10 @@ import (
 //
 // Zero means "off" or "derive" only where a field says so.
 type Config struct {
-	Listeners      []*Listener    `yaml:"listen,named" doc:"Public listeners by name; one named public on :8080 if none is declared."`
-	Admin          Admin          `yaml:"admin" doc:"The listener for operators: metrics, health, profiles."`
-	Directory      string         `yaml:"directory" default:"/var/lib/gateway" doc:"Where the gateway keeps files of its own; mode 0700."`
+	Listeners []*Listener `yaml:"listen,named" doc:"Public listeners by name; one named public on :8080 if none is declared."`
+	Admin     Admin       `yaml:"admin" doc:"The listener for operators: metrics, health, profiles."`
+	// Directory is what the file says, made relative to that file.
+	Directory      string         `yaml:"directory" default:"/var/lib/gateway" doc:"Where the gateway keeps files of its own, relative to the file that says so; mode 0700."`
 	TrustedProxies []setting.CIDR `yaml:"trusted_proxies" doc:"Networks whose X-Forwarded-For is believed; nobody by default."`
 	Probes         Probes         `yaml:"probes" doc:"Health answers."`
 	Shutdown       Shutdown       `yaml:"shutdown" doc:"How the gateway stops."`
@@ -77,6 +78,22 @@ type Admin struct {
 	Node    *setting.Node      `yaml:"@node"` // nil if the block was left out
 	Address string             `yaml:"address" default:"127.0.0.1:9901" doc:"host:port on a loopback address."`
 	Hosts   setting.StringList `yaml:"hosts" doc:"Further values of the Host field that are answered, beside loopback names."`
+	Tokens  []*AdminToken      `yaml:"tokens,named" doc:"Bearer tokens by name; if there is none, one is generated into directory."`
+}
+
+// The roles of an admin token.
+const (
+	RoleRead  = "read"
+	RoleWrite = "write"
+)
+
+// AdminToken lets its holder use the admin API. Its name stands in the audit log.
+type AdminToken struct {
+	Name  string           `yaml:"@key"`
+	At    setting.Position `yaml:"@at"`
+	Node  *setting.Node    `yaml:"@node"`
+	Role  string           `yaml:"role" default:"read" enum:"read|write" doc:"read looks; write also changes and profiles."`
+	Token setting.Secret   `yaml:"token" doc:"32 to 1024 letters, digits and - . _ ~ + / with = at the end only; better in token_file."`
 }
 
 // Probes says how health is answered.

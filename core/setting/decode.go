@@ -151,6 +151,9 @@ func (d *decoder) structure(n *Node, v reflect.Value, p place) {
 	if n.Kind != Map {
 		d.fallback(v, &field{})
 		d.roles(n, v, p)
+		if n.Kind == Scalar && !n.IsOff() && slices.ContainsFunc(fields, func(f field) bool { return f.typ == typeSecret }) {
+			d.r.markSecret(n) // most likely the secret itself, one level too high
+		}
 		text := "want a map, got " + n.Describe()
 		if n.IsOff() {
 			text += ": it can't be switched off"

@@ -189,6 +189,13 @@ func (r *Report) Problems() []Problem { return r.sorted(false) }
 // Warnings returns the warnings, in the same order.
 func (r *Report) Warnings() []Problem { return r.sorted(true) }
 
+// All returns errors and warnings together, in the order in which Write prints them.
+func (r *Report) All() []Problem {
+	all := append(r.Problems(), r.Warnings()...)
+	slices.SortStableFunc(all, compareProblems)
+	return all
+}
+
 func (r *Report) sorted(warnings bool) []Problem {
 	var out []Problem
 	for _, p := range r.shared().problems {
@@ -233,9 +240,7 @@ func (e problemError) Error() string { return e.String() }
 // Write prints every problem and warning in order, each with an excerpt of its
 // source and a caret below its place. Excerpts mask secrets.
 func (r *Report) Write(w io.Writer) error {
-	all := append(r.Problems(), r.Warnings()...)
-	slices.SortStableFunc(all, compareProblems)
-	for _, p := range all {
+	for _, p := range r.All() {
 		if _, err := io.WriteString(w, p.String()+"\n"+r.Excerpt(p.At)); err != nil {
 			return fmt.Errorf("printing the problems: %w", err)
 		}

@@ -1,0 +1,61 @@
+package config
+
+import (
+	"reflect"
+
+	"github.com/suuupra/gateway/core/setting"
+)
+
+// atStart are the settings that listeners, buffers and files are made from once,
+// at the start. All others are in force as soon as a reload is.
+var atStart = []struct {
+	path  string
+	value func(*Config) any
+}{
+	{"admin.address", func(c *Config) any { return c.Admin.Address }},
+	{"directory", func(c *Config) any { return c.Directory }},
+	{"limits.connections_per_ip", func(c *Config) any { return c.Limits.ConnectionsPerIP }},
+	{"limits.uri", func(c *Config) any { return c.Limits.URI }},
+	{"limits.header", func(c *Config) any { return c.Limits.Header }},
+	{"limits.headers", func(c *Config) any { return c.Limits.Headers }},
+	{"limits.header_timeout", func(c *Config) any { return c.Limits.HeaderTimeout }},
+	{"limits.body_timeout", func(c *Config) any { return c.Limits.BodyTimeout }},
+	{"limits.idle_timeout", func(c *Config) any { return c.Limits.IdleTimeout }},
+	{"odd_header_names", func(c *Config) any { return c.OddHeaderNames }},
+	{"telemetry.log.format", func(c *Config) any { return c.Telemetry.Log.Format }},
+}
+
+// WarnAtStart adds to r a warning for each setting in which next differs from
+// started and that only a start puts in force: a reload must not pass over it in
+// silence. started is what the process was started with, whatever was loaded
+// since.
+func WarnAtStart(started, next *Config, r *setting.Report) {
+	for _, s := range atStart {
+		if !reflect.DeepEqual(s.value(started), s.value(next)) {
+			n, _ := next.tree.Find(s.path) // or the nearest around it, if the key was taken out
+			r.Warn(n.At, s.path, waitsForStart, "")
+		}
+	}
+	before := make(map[string]*Listener, len(started.Listeners))
+	for _, l := range started.Listeners {
+		before[l.Name] = l
+	}
+	for _, l := range next.Listeners {
+		switch old := before[l.Name]; {
+		case old == nil:
+			r.Warn(l.At, "listen."+l.Name, waitsForStart, "")
+		case old.Address != l.Address:
+			r.Warn(l.Node.KeyAt("address"), "listen."+l.Name+".address", waitsForStart, "")
+		}
+		delete(before, l.Name)
+	}
+	for _, l := range started.Listeners {
+		if before[l.Name] != nil {
+			r.Warn(next.tree.KeyAt("listen"), "listen."+l.Name, "the listener goes away at the next start", "")
+		}
+	}
+}
+
+// waitsForStart is all that is said: a value may have come from the environment
+// (SECURITY C11).
+const waitsForStart = "takes effect at the next start"

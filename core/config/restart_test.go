@@ -1,0 +1,105 @@
+package config_test
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/setting"
+)
+
+// texts is a file system of files by name.
+func texts(files map[string]string) func(string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		if text, ok := files[name]; ok {
+			return []byte(text), nil
+		}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+}
+
+func TestDirectoryIsRelativeToItsFile(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"directory: here\n": "/etc/gateway/here", "directory: ../var\n": "/etc/var", "directory: /var\n": "/var", "": "/var/lib/gateway",
+	} {
+		cfg, r := config.Load(config.LoadOptions{Files: []string{"/etc/gateway/a.yaml"}, ReadFile: texts(map[string]string{"/etc/gateway/a.yaml": text + minimal})})
+		if cfg == nil || cfg.Directory != want {
+			t.Errorf("%q: got %+v and %v, want %s", text, cfg, r.Err(), want)
+		}
+	}
+}
+
+// TestOperatorsSeePastMistakes finds the admin listener in files that hold
+// mistakes, but not in files of which one can't be read.
+func TestOperatorsSeePastMistakes(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{
+		"a.yaml": "admin: {address: \"127.0.0.1:1\", tokens: {w: {role: write, token_file: token}, gone: {token_file: nothing}}}\ndirectory: here\nroutes: {a: {servce: b}}\n",
+		"b.yaml": "admin: {address: \"127.0.0.1:2\"}\n", "broken.yaml": "a: [\n", "token": "0123456789abcdef0123456789abcdef\n",
+	}
+	a, directory, ok := config.Operators(config.LoadOptions{Files: []string{"a.yaml", "b.yaml"}, ReadFile: texts(files)})
+	if !ok || a.Address != "127.0.0.1:2" || directory != "here" || len(a.Tokens) != 2 || !a.Tokens[0].Token.IsZero() || a.Tokens[1].Token.Reveal() != "0123456789abcdef0123456789abcdef" {
+		t.Errorf("got %+v, %q and %v", a, directory, ok)
+	}
+	for _, second := range []string{"broken.yaml", "missing.yaml"} {
+		if _, _, ok := config.Operators(config.LoadOptions{Files: []string{"a.yaml", second}, ReadFile: texts(files)}); ok {
+			t.Errorf("%s: it says that it knows the address", second)
+		}
+	}
+}
+
+// TestWarnAtStart names every setting that a reload can't put in force, and no
+// other.
+func TestWarnAtStart(t *testing.T) {
+	t.Parallel()
+	parse := func(text string) (*config.Config, *setting.Report) {
+		cfg, r := config.Load(config.LoadOptions{Files: []string{"a.yaml"}, ReadFile: texts(map[string]string{"a.yaml": text + minimal})})
+		if cfg == nil {
+			t.Fatal(r.Err())
+		}
+		return cfg, r
+	}
+	for _, c := range []struct{ before, after, want string }{
+		{"", "", ""},
+		{"", "trusted_proxies: [10.0.0.0/8]\nprobes: {public: [/readyz], degraded_status: 200}\nshutdown: {delay: 1s}\n" +
+			"limits: {connections: 7, body: 1KiB, buffer: 1KiB}\ntelemetry: {log: {level: debug}}\nadmin: {hosts: [a], tokens: {a: {token: \"0123456789abcdef0123456789abcdef\"}}}\n", ""},
+		{
+			"", "admin: {address: \"127.0.0.1:1\"}\ndirectory: /a\nodd_header_names: refuse\ntelemetry: {log: {format: text}}\n" +
+				"limits:\n  connections_per_ip: 1\n  uri: 1KiB\n  header: 8KiB\n  headers: 1\n  header_timeout: 1s\n  body_timeout: 1s\n  idle_timeout: 1s\n",
+			"a.yaml:1:18: warning: admin.address: takes effect at the next start\n" +
+				"a.yaml:2:12: warning: directory: takes effect at the next start\n" +
+				"a.yaml:3:19: warning: odd_header_names: takes effect at the next start\n" +
+				"a.yaml:4:27: warning: telemetry.log.format: takes effect at the next start\n" +
+				"a.yaml:6:23: warning: limits.connections_per_ip: takes effect at the next start\n" +
+				"a.yaml:7:8: warning: limits.uri: takes effect at the next start\n" +
+				"a.yaml:8:11: warning: limits.header: takes effect at the next start\n" +
+				"a.yaml:9:12: warning: limits.headers: takes effect at the next start\n" +
+				"a.yaml:10:19: warning: limits.header_timeout: takes effect at the next start\n" +
+				"a.yaml:11:17: warning: limits.body_timeout: takes effect at the next start\n" +
+				"a.yaml:12:17: warning: limits.idle_timeout: takes effect at the next start",
+		},
+		{
+			"listen: {a: {address: \":1\"}, b: {address: \":2\"}, c: {address: \":3\"}}\n", "listen: {a: {address: \":1\"}, c: {address: \":4\"}, d: {address: \":5\"}}\n",
+			"a.yaml:1:1: warning: listen.b: the listener goes away at the next start\n" +
+				"a.yaml:1:34: warning: listen.c.address: takes effect at the next start\n" +
+				"a.yaml:1:50: warning: listen.d: takes effect at the next start",
+		},
+		{"limits: {uri: 1KiB}\n", "limits: {headers: 100}\n", "a.yaml:1:9: warning: limits.uri: takes effect at the next start"},
+		{"odd_header_names: refuse\n", "", "a.yaml:1:1: warning: odd_header_names: takes effect at the next start"},
+	} {
+		started, _ := parse(c.before)
+		next, r := parse(c.after)
+		config.WarnAtStart(started, next, r)
+		var got []string
+		for _, p := range r.All() {
+			got = append(got, p.String())
+		}
+		if diff := cmp.Diff(c.want, strings.Join(got, "\n")); diff != "" {
+			t.Errorf("%q → %q (-want +got):\n%s", c.before, c.after, diff)
+		}
+	}
+}
