@@ -26,6 +26,9 @@ type closed struct{}
 // Close does nothing: nothing was opened.
 func (closed) Close() {}
 
+// Count is none.
+func (closed) Count() (open, idle int) { return 0, 0 }
+
 // compile compiles cfg as serve would, without a socket.
 func compile(cfg *config.Config) (*compiled, error) {
 	services := upstream.NewRegistry(func(upstream.Key) upstream.Connections { return closed{} })

@@ -64,11 +64,15 @@ func Load(o LoadOptions) (*Config, *setting.Report) {
 
 // Operators returns what a client of the admin listener has to know, whatever
 // else is wrong with the files: a gateway that runs is asked to reload them just
-// when something is. It returns false if a file can't be read, for that may be
-// the one that names the address.
+// when something is. It returns false if the address or
+// the directory can't be told for sure: a file can't be read that may name them, or
+// a variable is not set.
 func Operators(o LoadOptions) (a Admin, directory string, ok bool) {
 	l := newLoader(o)
 	cfg := l.decode()
+	for _, n := range []*setting.Node{cfg.tree.Get("admin").Get("address"), cfg.tree.Get("directory")} {
+		l.broken = l.broken || n != nil && n.Unset
+	}
 	return cfg.Admin, cfg.Directory, !l.broken
 }
 

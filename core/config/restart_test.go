@@ -39,14 +39,15 @@ func TestOperatorsSeePastMistakes(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
 		"a.yaml": "admin: {address: \"127.0.0.1:1\", tokens: {w: {role: write, token_file: token}, gone: {token_file: nothing}}}\ndirectory: here\nroutes: {a: {servce: b}}\n",
-		"b.yaml": "admin: {address: \"127.0.0.1:2\"}\n", "broken.yaml": "a: [\n", "token": "0123456789abcdef0123456789abcdef\n",
+		"b.yaml": "admin: {address: \"127.0.0.1:2\"}\n", "broken.yaml": "a: [\n",
+		"unset.yaml": "admin: {address: \"127.0.0.1:${NOT_SET}\"}\n", "nowhere.yaml": "directory: \"${NOT_SET}\"\n", "token": "0123456789abcdef0123456789abcdef\n",
 	}
 	a, directory, ok := config.Operators(config.LoadOptions{Files: []string{"a.yaml", "b.yaml"}, ReadFile: texts(files)})
 	if !ok || a.Address != "127.0.0.1:2" || directory != "here" || len(a.Tokens) != 2 || !a.Tokens[0].Token.IsZero() || a.Tokens[1].Token.Reveal() != "0123456789abcdef0123456789abcdef" {
 		t.Errorf("got %+v, %q and %v", a, directory, ok)
 	}
-	for _, second := range []string{"broken.yaml", "missing.yaml"} {
-		if _, _, ok := config.Operators(config.LoadOptions{Files: []string{"a.yaml", second}, ReadFile: texts(files)}); ok {
+	for _, second := range []string{"broken.yaml", "missing.yaml", "unset.yaml", "nowhere.yaml"} {
+		if _, _, ok := config.Operators(config.LoadOptions{Files: []string{"a.yaml", second}, ReadFile: texts(files), Env: environment}); ok {
 			t.Errorf("%s: it says that it knows the address", second)
 		}
 	}

@@ -332,6 +332,18 @@ func (l *Listener) Open() int {
 	return len(l.conns)
 }
 
+// Idle is how many of them wait for their next request. It asks each, so it is
+// for the views of operators.
+func (l *Listener) Idle() int {
+	n := 0
+	for _, c := range l.connections() {
+		if c.state.Load() == waiting {
+			n++
+		}
+	}
+	return n
+}
+
 // Accepted is how many connections were accepted so far; refused ones don't count.
 func (l *Listener) Accepted() uint64 { return l.accepted.Load() }
 

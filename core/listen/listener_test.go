@@ -312,3 +312,60 @@ func TestConn(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// TestTotalsCanBeChanged raises and lowers the bound while connections are open.
+func TestTotalsCanBeChanged(t *testing.T) {
+	t.Parallel()
+	totals := NewTotals(1, 0)
+	s := serve(t, Options{Totals: totals}, echo)
+	ask := func() (string, *client) {
+		c := s.dial(t)
+		c.send(get("/"))
+		return c.code(), c
+	}
+	status := func(want string) *client {
+		t.Helper()
+		got, c := ask()
+		if got != want {
+			t.Errorf("with at most %d: got %s, want %s", totals.Maximum(), got, want)
+		}
+		return c
+	}
+	first := status("200")
+	status("503")
+	totals.SetMaximum(2)
+	status("200")
+	status("503")
+	totals.SetMaximum(1) // those that are open stay
+	status("503")
+	first.send(get("/"))
+	if got := first.code(); got != "200" || totals.Open() != 2 {
+		t.Errorf("an old connection: got %s, %d open", got, totals.Open())
+	}
+	totals.SetMaximum(0)
+	status("200")
+}
+
+// TestIdleConnectionsAreCounted tells who waits from who is served.
+func TestIdleConnectionsAreCounted(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	s := serve(t, Options{}, func(ctx *fasthttp.RequestCtx, c *Conn) {
+		if string(ctx.Path()) == "/wait" {
+			<-release
+		}
+		echo(ctx, c)
+	})
+	busy, idle := s.dial(t), s.dial(t)
+	idle.send(get("/"))
+	if got := idle.code(); got != "200" {
+		t.Fatalf("got %s", got)
+	}
+	busy.send(get("/wait"))
+	eventually(t, "one of two is idle", func() bool { return s.Open() == 2 && s.Idle() == 1 })
+	close(release)
+	if got := busy.code(); got != "200" {
+		t.Fatalf("got %s", got)
+	}
+	eventually(t, "both are idle", func() bool { return s.Idle() == 2 })
+}

@@ -11,13 +11,13 @@ import (
 // address, over all the listeners that share it. Its methods may be called
 // concurrently.
 type Totals struct {
-	maximum int
-	perIP   int
-	ids     atomic.Uint64 // the last connection id given out; written at accept
+	perIP int
+	ids   atomic.Uint64 // the last connection id given out; written at accept
 
-	// mu guards open and addresses: taken once at accept and once at close, never
-	// by a request.
+	// mu guards all below: taken once at accept and once at close, never by a
+	// request.
 	mu        sync.Mutex
+	maximum   int
 	open      int
 	addresses map[netip.Prefix]int
 }
@@ -61,6 +61,21 @@ func (t *Totals) Open() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.open
+}
+
+// Maximum is how many may be open at once; 0: any number.
+func (t *Totals) Maximum() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.maximum
+}
+
+// SetMaximum bounds the connections to come; those that are open stay, even if
+// they are too many.
+func (t *Totals) SetMaximum(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.maximum = n
 }
 
 // admission is what Totals says to a new connection.

@@ -44,7 +44,7 @@ func (p *Proxy) gauges(s *meter.Set) {
 
 func (p *Proxy) connections() (busy, idle int) {
 	for _, pool := range p.allPools() {
-		o, i := pool.count()
+		o, i := pool.Count()
 		busy, idle = busy+o-i, idle+i
 	}
 	return busy, idle

@@ -210,8 +210,9 @@ func (p *pool) Close() {
 	p.proxy.forgetPool(p)
 }
 
-// count returns how many connections there are, and how many of them are idle.
-func (p *pool) count() (open, idle int) {
+// Count returns how many connections there are, and how many of them are idle.
+// It implements upstream.Connections.
+func (p *pool) Count() (open, idle int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.open, len(p.idle)

@@ -49,7 +49,7 @@ type compiler struct {
 // Compile makes a snapshot of a checked configuration. It starts nothing; when
 // it fails, all that it built is closed again.
 func Compile(cfg *config.Config, parts Parts) (*Snapshot, error) {
-	c := &compiler{parts: parts, config: cfg, services: map[string]*upstream.Service{}, out: &Snapshot{Routes: map[string]*pipeline.Route{}}}
+	c := &compiler{parts: parts, config: cfg, services: map[string]*upstream.Service{}, out: &Snapshot{Config: cfg, Routes: map[string]*pipeline.Route{}}}
 	c.out.counted, c.out.mask = newCounts()
 	if err := c.compile(); err != nil {
 		return nil, errors.Join(err, c.out.Close())

@@ -32,6 +32,7 @@ func (c *compiler) service(d *config.Service) error {
 	}
 	c.closing(s.Release)
 	c.services[d.Name] = s
+	c.out.Services = append(c.out.Services, s)
 	return nil
 }
 

@@ -12,8 +12,10 @@ import (
 	"sync/atomic"
 
 	"github.com/suuupra/gateway/core/clientip"
+	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/router"
+	"github.com/suuupra/gateway/core/upstream"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -27,6 +29,10 @@ type Snapshot struct {
 	Path wire.PathOptions
 	// Routes are all routes by name, for the views of operators.
 	Routes map[string]*pipeline.Route
+	// Services are all services, sorted by name, for the same.
+	Services []*upstream.Service
+	// Config is what the snapshot was compiled from, for the same.
+	Config *config.Config
 
 	entries []*pipeline.Route // by the table's index
 	table   *router.Table[*pipeline.Route]

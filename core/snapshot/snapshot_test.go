@@ -40,6 +40,8 @@ type nothing struct{}
 
 func (nothing) Close() {}
 
+func (nothing) Count() (open, idle int) { return 0, 0 }
+
 func newBench(t *testing.T) *bench {
 	b := &bench{t: t, services: upstream.NewRegistry(func(upstream.Key) upstream.Connections { return nothing{} })}
 	counted := plugin.Of("counted", nil, func(o options, _ *plugin.Deps) (pipeline.Instance, error) {

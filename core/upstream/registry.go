@@ -21,6 +21,8 @@ type Key struct {
 type Connections interface {
 	// Close closes them; those in use close when their exchange ends.
 	Close()
+	// Count is how many there are, and how many of them nobody uses.
+	Count() (open, idle int)
 }
 
 // Opener makes the connections of a new endpoint. It opens none yet.

@@ -20,6 +20,8 @@ type closer struct{ c *counting }
 
 func (c closer) Close() { c.c.closed.Add(1) }
 
+func (closer) Count() (open, idle int) { return 0, 0 }
+
 func (c *counting) open(Key) Connections {
 	c.opened.Add(1)
 	return closer{c}
