@@ -23,7 +23,7 @@ func newCheck() *cobra.Command {
 			if asJSON {
 				return checkJSON(c, &from)
 			}
-			cfg, err := from.load(c.ErrOrStderr())
+			cfg, _, err := from.load(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ type problemRow struct {
 
 // checkJSON prints the problems, then the warnings, as one JSON array.
 func checkJSON(c *cobra.Command, from *source) error {
-	cfg, report := from.read()
+	cfg, report, _ := from.read()
 	rows := []problemRow{}
 	for _, p := range append(report.Problems(), report.Warnings()...) {
 		rows = append(rows, problemRow{p.At.Source, p.At.Line, p.At.Column, p.Path, p.Text, p.Suggest, p.Warning})

@@ -26,7 +26,7 @@ func newConfigShow() *cobra.Command {
 		Example: "  gateway config show -c gateway.yaml\n  gateway config show --origin -c base.yaml -c production.yaml",
 		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := from.load(c.ErrOrStderr())
+			cfg, _, err := from.load(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}

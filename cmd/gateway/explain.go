@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
 
+	"github.com/suuupra/gateway/core/admin"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/gateway"
 	"github.com/suuupra/gateway/core/pipeline"
@@ -60,7 +61,7 @@ func newExplain() *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := from.load(c.ErrOrStderr())
+			cfg, _, err := from.load(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -212,7 +213,7 @@ func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 	case outcome != snapshot.Matched:
 		e.Answer = outcome.String()
 	default:
-		e.Answer = answerOf(r)
+		e.Answer = admin.Answer(r)
 	}
 	if r.Service == nil {
 		return e, nil

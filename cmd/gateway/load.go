@@ -32,16 +32,16 @@ func (s *source) lookingFlags(c *cobra.Command) {
 }
 
 // load reads the configuration. Problems go to w; errors among them refuse it.
-func (s *source) load(w io.Writer) (*config.Config, error) {
-	cfg, report := s.read()
+func (s *source) load(w io.Writer) (*config.Config, *observed, error) {
+	cfg, report, seen := s.read()
 	if err := report.Write(w); err != nil {
-		return nil, fmt.Errorf("writing the problems: %w", err)
+		return nil, nil, fmt.Errorf("writing the problems: %w", err)
 	}
 	if report.Failed() {
 		s.advise(w)
-		return nil, refused{exitRefused}
+		return nil, nil, refused{exitRefused}
 	}
-	return cfg, nil
+	return cfg, seen, nil
 }
 
 // advise says what to do where there is no configuration yet.
@@ -55,21 +55,22 @@ func (s *source) advise(w io.Writer) {
 }
 
 // read reads the configuration, and once more if it opens paths of the gateway's
-// own: then no route may name one of them.
-func (s *source) read() (*config.Config, *setting.Report) {
-	o := s.options()
+// own: then no route may name one of them. It also tells what it looked at.
+func (s *source) read() (*config.Config, *setting.Report, *observed) {
+	seen := newObserved()
+	o := s.options(seen)
 	cfg, report := config.Load(o)
-	if cfg == nil || len(cfg.Probes.Public) == 0 {
-		return cfg, report
+	if cfg != nil && len(cfg.Probes.Public) > 0 {
+		o.Reserved = cfg.Probes.Public
+		cfg, report = config.Load(o)
 	}
-	o.Reserved = cfg.Probes.Public
-	return config.Load(o)
+	return cfg, report, seen
 }
 
-func (s *source) options() config.LoadOptions {
+func (s *source) options(seen *observed) config.LoadOptions {
 	known := plugins.All()
 	o := config.LoadOptions{
-		Files: s.files, Env: os.LookupEnv, NoEnv: s.noEnv,
+		Files: s.files, Env: os.LookupEnv, NoEnv: s.noEnv, ReadFile: seen.readFile, Glob: seen.glob,
 		CheckPlugin: func(name string, n *setting.Node, r *setting.Report) {
 			for _, p := range known {
 				if p.Name == name {

@@ -1,5 +1,5 @@
-// Command gateway is the Suuupra API gateway and its tools: serve, check, routes,
-// explain, config, init and version.
+// Command gateway is the Suuupra API gateway and its tools: serve, reload, status,
+// check, routes, explain, config, init and version.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 // after exitRefused or exitUsage: those end the same way each time.
 const (
 	exitOK       = 0
-	exitRefused  = 1 // the configuration, or the request to explain, is refused
+	exitRefused  = 1 // the configuration, or what was asked for, is refused
 	exitUsage    = 2 // the command line is wrong
 	exitCutShort = 3 // serve ended, but had to cut exchanges off
 	exitFailed   = 4 // it could not be done: an address in use, a file that exists
@@ -82,14 +82,14 @@ func newRoot() *cobra.Command {
 		Use:   "gateway",
 		Short: "An API gateway with identity built in",
 		Long: "gateway routes, checks and forwards HTTP for the services named in its configuration.\n\n" +
-			"Exit codes: 0 done, 1 the configuration (or the request to explain) is refused, 2 the command line is\n" +
-			"wrong, 3 serve had to cut requests off when it stopped, 4 it could not be done: an address is in use,\n" +
-			"a file exists.",
+			"Exit codes: 0 done, 1 the configuration, or what was asked for, is refused, 2 the command line is wrong,\n" +
+			"3 serve had to cut requests off when it stopped, 4 it could not be done: an address is in use, a file\n" +
+			"exists, no gateway answers.",
 		Example:       "  gateway init -o gateway.yaml\n  gateway check -c gateway.yaml\n  gateway serve -c gateway.yaml",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newCheck(), newRoutes(), newExplain(), newConfig(), newInit(), newVersion())
+	root.AddCommand(newServe(), newReload(), newStatus(), newCheck(), newRoutes(), newExplain(), newConfig(), newInit(), newVersion())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	finish(root)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
+	"time"
+
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/admin"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/fault"
-	"github.com/suuupra/gateway/core/gateway"
 	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/snapshot"
@@ -31,10 +33,28 @@ func publicProbes(cfg *config.Config, p *admin.Probes) []snapshot.BuiltIn {
 	return out
 }
 
+// probes answer as cfg says.
+func (p *program) probes(cfg *config.Config) *admin.Probes {
+	return &admin.Probes{Ready: p.ready, Checks: p.checks, DegradedStatus: cfg.Probes.DegradedStatus, Now: time.Now}
+}
+
+// ready says why the gateway should get no traffic, or nil. A public listener may
+// ask while start has not ended yet.
+func (p *program) ready() error {
+	if p.inForce.Load() == nil {
+		return errors.New("starting")
+	}
+	return p.gateway.Ready()
+}
+
+// builtIns are the routes that the program brings along under cfg.
+func (p *program) builtIns(cfg *config.Config) []snapshot.BuiltIn {
+	return publicProbes(cfg, p.probes(cfg))
+}
+
 // checks asks those that can be ill: the certificates. An endpoint that fails shows
 // in its answers, not here.
-func checks(g *gateway.Gateway) func() admin.Checks {
-	return func() admin.Checks {
-		return admin.Checks{Redis: true, Database: true, Services: true, Certificates: g.CertificatesWell()}
-	}
+func (p *program) checks() admin.Checks {
+	certificates := p.inForce.Load() == nil || p.gateway.CertificatesWell()
+	return admin.Checks{Redis: true, Database: true, Services: true, Certificates: certificates}
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/suuupra/gateway/core/admin"
 	"github.com/suuupra/gateway/core/config"
-	"github.com/suuupra/gateway/core/pipeline"
 )
 
 // routeRow is one line of `gateway routes`.
@@ -32,7 +32,7 @@ func newRoutes() *cobra.Command {
 		Example: "  gateway routes -c gateway.yaml\n  gateway routes -c gateway.yaml --json",
 		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := from.load(c.ErrOrStderr())
+			cfg, _, err := from.load(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -57,41 +57,15 @@ func routeRows(c *cobra.Command, cfg *config.Config) ([]routeRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	declared := map[string]*config.Route{}
-	for _, r := range cfg.Routes {
-		declared[r.Name] = r
-	}
 	rows := make([]routeRow, 0, len(cfg.Routes))
-	for _, r := range s.Ordered() {
-		row := routeRow{
-			Name: r.Name, Answer: answerOf(r), At: r.At,
-			Methods: []string{"GET"}, Hosts: []string{}, Paths: []string{strings.TrimPrefix(r.Name, "probe ")}, Plugins: []string{},
-		}
-		if d := declared[r.Name]; d != nil {
-			row.Methods, row.Hosts, row.Paths = listed(d.Match.Methods), listed(d.Match.Hosts), d.Match.AllPaths()
-		}
-		for _, p := range r.Chain.Named() {
-			row.Plugins = append(row.Plugins, p.Plugin)
+	for _, r := range admin.Routes(s.Snapshot) {
+		row := routeRow{Name: r.Name, Answer: r.Answer, At: r.At, Methods: r.Methods, Hosts: r.Hosts, Paths: r.Paths, Plugins: []string{}}
+		for _, p := range r.Plugins {
+			row.Plugins = append(row.Plugins, p.Name)
 		}
 		rows = append(rows, row)
 	}
 	return rows, s.close()
-}
-
-// listed is list, as JSON shows it when it is empty: any will do.
-func listed(list []string) []string { return append([]string{}, list...) }
-
-func answerOf(r *pipeline.Route) string {
-	switch {
-	case r.Service != nil:
-		return "service " + r.Service.Name
-	case r.Redirect != nil:
-		return fmt.Sprintf("redirect %d %s", r.Redirect.Status, r.Redirect.Location)
-	case r.Respond != nil:
-		return fmt.Sprintf("respond %d", r.Respond.Status)
-	default:
-		return "built in"
-	}
 }
 
 func printRoutes(c *cobra.Command, rows []routeRow) error {

@@ -1,10 +1,12 @@
-// Package admin is the operators' side: a listener of its own, on a loopback
-// address unless told otherwise, with metrics and probes.
+// Package admin is the operators' side: a listener of its own on a loopback
+// address, with metrics, probes, and the API that shows and changes what runs.
 //
 // A browser on an operator's machine reaches loopback as well, so each request
 // is judged before it is routed (SECURITY C8): a Host that is neither a loopback
 // name nor configured is 421 (DNS rebinding), an Origin that is not this
-// listener's own, or a cross-site fetch, is 403.
+// listener's own, or a cross-site fetch, is 403. Metrics and probes are open to
+// whoever reaches the listener; the API wants a bearer token with a role, takes
+// changes as application/json only, and writes each to the audit log.
 package admin
 
 import (
@@ -15,6 +17,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/router"
@@ -26,22 +29,33 @@ import (
 	"github.com/suuupra/gateway/core/pipeline"
 )
 
-// Options are what the admin listener serves. Hosts may be empty, all else is required.
+// Options are what the admin listener serves. Address, Meter and Probes are required.
 type Options struct {
 	Address string   // host:port; port 0 takes a free one
 	Hosts   []string // names beyond the loopback ones that Host may hold
+	Tokens  []Token  // who may use the API; none: nobody
 	Meter   *meter.Set
 	Probes  *Probes
+	API     *API // nil: there are metrics and probes alone
 	Log     zerolog.Logger
 }
 
 // Server is the admin listener. Start and Close are called once each.
 type Server struct {
 	options  Options
-	hosts    map[string]bool
+	live     atomic.Pointer[live]
+	router   *router.Router
 	server   *fasthttp.Server
 	listener net.Listener
 	serving  sync.WaitGroup
+	closing  chan struct{} // closed by Close
+}
+
+// live is what a reload changes. Update writes it, each request loads it.
+type live struct {
+	hosts  map[string]bool
+	tokens []Token
+	probes *Probes
 }
 
 // The limits of the admin listener: it has few callers, and none is in a hurry.
@@ -55,17 +69,25 @@ const (
 
 // New returns a server that listens nowhere yet.
 func New(o Options) *Server {
-	s := &Server{options: o, hosts: make(map[string]bool, len(o.Hosts))}
-	for _, h := range o.Hosts {
-		s.hosts[strings.ToLower(h)] = true
-	}
+	s := &Server{options: o, router: router.New(), closing: make(chan struct{})}
+	s.Update(o.Hosts, o.Tokens, o.Probes)
+	s.routes()
 	s.server = &fasthttp.Server{
-		Handler: s.guard(s.routes()), NoDefaultServerHeader: true, SecureErrorLogMessage: true,
+		Handler: s.guard(s.router.Handler), NoDefaultServerHeader: true, SecureErrorLogMessage: true,
 		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxRequestBodySize: largestBody, Concurrency: connections, CloseOnShutdown: true,
 		DisablePreParseMultipartForm: true, Logger: quiet{}, ErrorHandler: s.refuse,
 	}
 	return s
+}
+
+// Update changes, for all requests to come, what New was given.
+func (s *Server) Update(hosts []string, tokens []Token, p *Probes) {
+	next := &live{hosts: make(map[string]bool, len(hosts)), tokens: tokens, probes: p}
+	for _, h := range hosts {
+		next.hosts[strings.ToLower(h)] = true
+	}
+	s.live.Store(next)
 }
 
 // quiet drops fasthttp's own log lines, which quote bytes of the request.
@@ -74,15 +96,23 @@ type quiet struct{}
 // Printf drops its line.
 func (quiet) Printf(string, ...any) {}
 
-func (s *Server) routes() fasthttp.RequestHandler {
-	r := router.New()
+// routes fills the router. Every path has one spelling, and what is not listed
+// does not exist: no redirects, and no answers to OPTIONS.
+func (s *Server) routes() {
+	r := s.router
+	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
 	r.GET("/metrics", s.metrics)
 	for _, path := range []string{PathLivez, PathReadyz, PathHealth} {
 		r.GET(path, func(ctx *fasthttp.RequestCtx) { s.probe(ctx, path) })
 	}
 	r.NotFound = func(ctx *fasthttp.RequestCtx) { fail(ctx, fault.NotFound) }
 	r.MethodNotAllowed = func(ctx *fasthttp.RequestCtx) { fail(ctx, fault.MethodNotAllowed) }
-	return r.Handler
+	if s.options.API == nil {
+		return
+	}
+	for _, e := range endpoints() {
+		r.Handle(e.method, e.path, s.protect(e))
+	}
 }
 
 // guard stands before every route: panics, correlation id, Host and Origin.
@@ -114,7 +144,7 @@ func (s *Server) knownHost(host string) bool {
 		name = h
 	}
 	name = strings.ToLower(strings.Trim(name, "[]"))
-	if name == "localhost" || s.hosts[name] {
+	if name == "localhost" || s.live.Load().hosts[name] {
 		return true
 	}
 	address, err := netip.ParseAddr(name)
@@ -135,16 +165,19 @@ func correlate(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetCanonical([]byte(pipeline.HeaderCorrelationID), id)
 }
 
-// fail answers with a fault, under the id that correlate has set.
-func fail(ctx *fasthttp.RequestCtx, f fault.Fault) {
-	var id []byte
+// correlationID returns the id that correlate has set. Peek would look for it in
+// another spelling.
+func correlationID(ctx *fasthttp.RequestCtx) (id []byte) {
 	for name, value := range ctx.Response.Header.All() {
 		if string(name) == pipeline.HeaderCorrelationID {
 			id = append(id, value...)
 		}
 	}
-	fault.Write(&ctx.Response, f, id)
+	return id
 }
+
+// fail answers with a fault.
+func fail(ctx *fasthttp.RequestCtx, f fault.Fault) { fault.Write(&ctx.Response, f, correlationID(ctx)) }
 
 // refuse answers what fasthttp could not read.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
@@ -163,7 +196,7 @@ func (s *Server) metrics(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) probe(ctx *fasthttp.RequestCtx, path string) {
-	if err := s.options.Probes.Answer(path, &ctx.Response); err != nil {
+	if err := s.live.Load().probes.Answer(path, &ctx.Response); err != nil {
 		s.options.Log.Error().Err(err).Str("path", path).Msg("a probe failed")
 		fail(ctx, fault.Internal)
 	}
@@ -189,6 +222,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Close stops serving; requests under way have until ctx is done.
 func (s *Server) Close(ctx context.Context) error {
+	close(s.closing)
 	err := s.server.ShutdownWithContext(ctx)
 	if closeErr := s.listener.Close(); err == nil && closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
 		err = closeErr

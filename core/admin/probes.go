@@ -34,6 +34,13 @@ type Checks struct {
 
 func (c Checks) well() bool { return c.Redis && c.Database && c.Services && c.Certificates }
 
+func (c Checks) status() string {
+	if c.well() {
+		return "healthy"
+	}
+	return "degraded"
+}
+
 // health is the body of /health.
 type health struct {
 	Status    string    `json:"status"`
@@ -77,10 +84,11 @@ func (p *Probes) readyz(resp *fasthttp.Response) {
 }
 
 func (p *Probes) health(resp *fasthttp.Response) error {
-	h := health{Status: "healthy", Timestamp: p.Now().UTC(), Ready: p.Ready() == nil, Checks: p.Checks()}
+	h := health{Timestamp: p.Now().UTC(), Ready: p.Ready() == nil, Checks: p.Checks()}
+	h.Status = h.Checks.status()
 	status := fasthttp.StatusOK
 	if !h.Checks.well() {
-		h.Status, status = "degraded", p.DegradedStatus
+		status = p.DegradedStatus
 	}
 	body, err := json.Marshal(h)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/listen"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/pipeline"
@@ -30,7 +31,7 @@ type Gateway struct {
 	meter    *meter.Set
 	log      zerolog.Logger
 	plugins  []plugin.Plugin
-	builtIns []snapshot.BuiltIn
+	builtIns func(*config.Config) []snapshot.BuiltIn
 
 	// What outlives snapshots.
 	proxy    *proxy.Proxy
@@ -45,6 +46,7 @@ type Gateway struct {
 
 	listeners []*listen.Listener // written by Start only
 	secured   []*secured         // those of them that speak TLS; likewise
+	totals    *listen.Totals     // of all listeners; set by Start
 	serving   sync.WaitGroup     // their accept loops
 	draining  atomic.Bool
 	// stopRenewing ends the look after renewed certificates.
@@ -59,8 +61,9 @@ type Parts struct {
 	Meter   *meter.Set
 	Log     zerolog.Logger
 	Plugins []plugin.Plugin // in the order in which hooks of one phase run
-	// BuiltIns are routes that the program brings along.
-	BuiltIns []snapshot.BuiltIn
+	// BuiltIns returns the routes that the program brings along under a
+	// configuration; nil: none. It is called for each one that is compiled.
+	BuiltIns func(*config.Config) []snapshot.BuiltIn
 }
 
 // newGateway joins the parts; it has no snapshot and serves nothing.

@@ -10,10 +10,10 @@ import (
 
 // Reload compiles cfg and puts it in force for all requests to come; those under
 // way end under the configuration they began with. When it fails, nothing has
-// changed. Listeners and their limits stay as they were started, but for the
-// certificates of those that speak TLS: new connections get the new ones.
+// changed. config.WarnAtStart knows what it passes over. Callers take turns, and
+// none may come after Shutdown.
 func (g *Gateway) Reload(cfg *config.Config) error {
-	certificates, err := g.compileTLS(cfg)
+	retune, err := g.tune(cfg)
 	if err != nil {
 		return err
 	}
@@ -21,10 +21,22 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	g.commitTLS(certificates)
+	// Nothing can fail from here on.
+	retune()
 	old := g.snap.Swap(s)
 	g.retiring.Go(func() { g.retire(old) })
 	return nil
+}
+
+// tune makes ready what listeners take over from cfg while they listen. Whatever
+// may fail does so here, and changes nothing; the returned function does.
+func (g *Gateway) tune(cfg *config.Config) (apply func(), err error) {
+	certificates, err := g.compileTLS(cfg)
+	maximum := mostConnections(cfg)
+	return func() {
+		g.commitTLS(certificates)
+		g.totals.SetMaximum(maximum)
+	}, err
 }
 
 // retirePoll is how often a replaced snapshot is asked whether it is idle: its

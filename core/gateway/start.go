@@ -43,24 +43,24 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 
 // compile makes a snapshot of cfg.
 func (g *Gateway) compile(cfg *config.Config) (*snapshot.Snapshot, error) {
+	var builtIns []snapshot.BuiltIn
+	if g.builtIns != nil {
+		builtIns = g.builtIns(cfg)
+	}
 	return snapshot.Compile(cfg, snapshot.Parts{
 		Plugins:  g.plugins,
 		Deps:     plugin.Deps{Meter: g.meter, Clock: g.clock, Log: g.log, Keeper: g.keeper},
 		Services: g.services,
 		Meter:    g.meter,
-		BuiltIns: append(g.redirects(cfg), g.builtIns...),
+		BuiltIns: append(g.redirects(cfg), builtIns...),
 	})
 }
 
 // bind opens every listener of cfg, or none.
 func (g *Gateway) bind(cfg *config.Config) error {
-	maximum := cfg.Limits.Connections
-	if maximum == 0 {
-		maximum = listen.DefaultConnections()
-	}
-	totals := listen.NewTotals(maximum, cfg.Limits.ConnectionsPerIP)
+	g.totals = listen.NewTotals(mostConnections(cfg), cfg.Limits.ConnectionsPerIP)
 	for _, d := range cfg.Listeners {
-		if err := g.bindOne(cfg, d, totals); err != nil {
+		if err := g.bindOne(cfg, d); err != nil {
 			return errors.Join(err, g.closeListeners())
 		}
 	}
@@ -68,13 +68,13 @@ func (g *Gateway) bind(cfg *config.Config) error {
 }
 
 // bindOne opens the listener that d declares, and the one that sends its clients there.
-func (g *Gateway) bindOne(cfg *config.Config, d *config.Listener, totals *listen.Totals) error {
+func (g *Gateway) bindOne(cfg *config.Config, d *config.Listener) error {
 	shown, err := credentialsOf(d)
 	if err != nil {
 		return err
 	}
 	o := g.listenOptions(cfg, d.Name)
-	o.Totals = totals
+	o.Totals = g.totals
 	if d.ProxyProtocol != nil {
 		o.Announcers = d.ProxyProtocol.Announcers()
 	}
@@ -102,6 +102,14 @@ func (g *Gateway) open(address string, o listen.Options, d *config.Listener) (*l
 	}
 	g.listeners = append(g.listeners, l)
 	return l, nil
+}
+
+// mostConnections is how many clients' connections cfg allows.
+func mostConnections(cfg *config.Config) int {
+	if cfg.Limits.Connections == 0 {
+		return listen.DefaultConnections()
+	}
+	return cfg.Limits.Connections
 }
 
 // oddNames maps the words of the configuration to the scanner's.
@@ -164,6 +172,10 @@ func (g *Gateway) Address(name string) net.Addr {
 	}
 	return nil
 }
+
+// Listeners are the public listeners, for the views of operators, and what bounds
+// them together. The slice must not be written.
+func (g *Gateway) Listeners() ([]*listen.Listener, *listen.Totals) { return g.listeners, g.totals }
 
 func (g *Gateway) closeListeners() error {
 	var errs []error

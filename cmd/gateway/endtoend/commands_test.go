@@ -202,8 +202,8 @@ func TestCompletion(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	help := strings.Join(strings.Fields(do(t, ".", "--help").out), " ")
-	const codes = "Exit codes: 0 done, 1 the configuration (or the request to explain) is refused, 2 the command line is wrong, " +
-		"3 serve had to cut requests off when it stopped, 4 it could not be done: an address is in use, a file exists."
+	const codes = "Exit codes: 0 done, 1 the configuration, or what was asked for, is refused, 2 the command line is wrong, " +
+		"3 serve had to cut requests off when it stopped, 4 it could not be done: an address is in use, a file exists, no gateway answers."
 	if !strings.Contains(help, codes) {
 		t.Errorf("the help says %s", help)
 	}

@@ -67,7 +67,7 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 		log = zerolog.New(zerolog.SyncWriter(o.Log))
 	}
 	running, err := gateway.Start(cfg, gateway.Parts{
-		Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins(), BuiltIns: o.BuiltIns,
+		Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins(), BuiltIns: func(*config.Config) []snapshot.BuiltIn { return o.BuiltIns },
 	})
 	if err != nil {
 		t.Fatalf("starting the gateway: %v", err)

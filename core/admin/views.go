@@ -1,0 +1,168 @@
+package admin
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/snapshot"
+)
+
+// RouteView is one route, as operators see it.
+type RouteView struct {
+	Name    string       `json:"name"`
+	Methods []string     `json:"methods"` // none: any
+	Hosts   []string     `json:"hosts"`   // none: any
+	Paths   []string     `json:"paths"`   // none: any
+	Answer  string       `json:"answer"`
+	Plugins []PluginView `json:"plugins"`
+	At      string       `json:"at"` // file:line:column, or "built in"
+}
+
+// PluginView is one plugin of a route, with where its options come from.
+type PluginView struct {
+	Name string `json:"name"`
+	At   string `json:"at"`
+}
+
+// Routes lists the routes of s in match order.
+func Routes(s *snapshot.Snapshot) []RouteView {
+	out := []RouteView{}
+	declared := make(map[string]int, len(s.Config.Routes))
+	for i, r := range s.Config.Routes {
+		declared[r.Name] = i
+	}
+	for _, r := range s.Ordered() {
+		v := RouteView{Name: r.Name, Answer: Answer(r), At: r.At, Methods: []string{"GET"}, Hosts: []string{}, Paths: []string{strings.TrimPrefix(r.Name, "probe ")}, Plugins: []PluginView{}}
+		if i, ok := declared[r.Name]; ok {
+			m := &s.Config.Routes[i].Match
+			v.Methods, v.Hosts, v.Paths = listed(m.Methods), listed(m.Hosts), listed(m.AllPaths())
+		}
+		for _, p := range r.Chain.Named() {
+			v.Plugins = append(v.Plugins, PluginView{p.Plugin, p.At})
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// listed is a list that JSON writes as one even if it is empty.
+func listed(list []string) []string { return append([]string{}, list...) }
+
+// Answer says where the answers of a route come from.
+func Answer(r *pipeline.Route) string {
+	switch {
+	case r.Service != nil:
+		return "service " + r.Service.Name
+	case r.Redirect != nil:
+		return fmt.Sprintf("redirect %d %s", r.Redirect.Status, r.Redirect.Location)
+	case r.Respond != nil:
+		return fmt.Sprintf("respond %d", r.Respond.Status)
+	default:
+		return "built in"
+	}
+}
+
+// serviceView is one service with its endpoints.
+type serviceView struct {
+	Name      string         `json:"name"`
+	At        string         `json:"at"`
+	Endpoints []endpointView `json:"endpoints"`
+}
+
+// endpointView is one endpoint as it is right now. Its connections are counted
+// for all services that share them.
+type endpointView struct {
+	Address     string         `json:"address"`
+	Weight      int            `json:"weight"`
+	InFlight    int64          `json:"inFlight"`
+	Connections connectionView `json:"connections"`
+}
+
+type connectionView struct {
+	Open int `json:"open"`
+	Idle int `json:"idle"`
+}
+
+func services(s *snapshot.Snapshot) []serviceView {
+	out := []serviceView{}
+	for _, service := range s.Services {
+		v := serviceView{Name: service.Name, Endpoints: []endpointView{}}
+		if d := s.Config.Service(service.Name); d != nil {
+			v.At = d.At.String()
+		}
+		for i, e := range service.Endpoints() {
+			open, idle := e.Connections().Count()
+			v.Endpoints = append(v.Endpoints, endpointView{e.Address, service.Weight(i), e.InFlight(), connectionView{open, idle}})
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// connectionsView is who is connected.
+type connectionsView struct {
+	Open      int            `json:"open"`
+	Maximum   int            `json:"maximum"` // 0: any number
+	Upgraded  int            `json:"upgraded"`
+	Listeners []listenerView `json:"listeners"`
+}
+
+// listenerView is one public listener.
+type listenerView struct {
+	Name          string `json:"name"`
+	Address       string `json:"address"`
+	Open          int    `json:"open"`
+	Idle          int    `json:"idle"` // of those open
+	Accepted      uint64 `json:"accepted"`
+	AcceptErrors  uint64 `json:"acceptErrors"`
+	RefusedFull   uint64 `json:"refusedFull"`
+	RefusedPerIP  uint64 `json:"refusedPerIp"`
+	NonConforming uint64 `json:"nonConforming"`
+}
+
+func (s *Server) connections() connectionsView {
+	listeners, totals := s.options.API.Listeners()
+	v := connectionsView{Open: totals.Open(), Maximum: totals.Maximum(), Listeners: []listenerView{}}
+	if upgraded := s.options.API.Connections; upgraded != nil {
+		v.Upgraded = upgraded.Upgraded()
+	}
+	for _, l := range listeners {
+		v.Listeners = append(v.Listeners, listenerView{
+			l.Name(), l.Addr().String(), l.Open(), l.Idle(),
+			l.Accepted(), l.AcceptErrors(), l.RefusedFull(), l.RefusedPerIP(), l.NonConforming(),
+		})
+	}
+	return v
+}
+
+// Status is what `gateway status` shows.
+type Status struct {
+	Version       string          `json:"version"` // of the program
+	PID           int             `json:"pid"`
+	StartedAt     time.Time       `json:"startedAt"`
+	UptimeSeconds int64           `json:"uptimeSeconds"`
+	Ready         bool            `json:"ready"`
+	Reason        string          `json:"reason"` // why it is not ready; empty if it is
+	Health        string          `json:"health"` // healthy or degraded
+	Checks        Checks          `json:"checks"`
+	LogLevel      string          `json:"logLevel"`
+	Snapshot      InForce         `json:"snapshot"`
+	Connections   connectionsView `json:"connections"`
+}
+
+func (s *Server) status() Status {
+	api, probes := s.options.API, s.live.Load().probes
+	v := Status{
+		Version: api.Version, PID: os.Getpid(), StartedAt: api.Started, UptimeSeconds: int64(api.Now().Sub(api.Started) / time.Second),
+		Ready: true, Checks: probes.Checks(), LogLevel: api.LogLevel.Level(),
+		Snapshot: s.inForce(), Connections: s.connections(),
+	}
+	if err := probes.Ready(); err != nil {
+		v.Ready, v.Reason = false, err.Error()
+	}
+	v.Health = v.Checks.status()
+	return v
+}
