@@ -48,8 +48,9 @@
 // Package config reads YAML into typed settings and reports every problem with its place.
 // snapshot.Compile turns them into a Snapshot: plugins are built route by route, services are
 // taken from the [github.com/suuupra/gateway/core/upstream.Registry], which outlives snapshots and keeps
-// connections, counters and balancers. gateway.Swap puts a snapshot in force; the replaced one closes
-// after its last exchange.
+// connections, counters and balancers. gateway.Reload puts a snapshot in force; the replaced one closes
+// after its last exchange. Signals, watched files and operators all come to it through
+// program.Reload in cmd/gateway; package admin is the listener for the last of them.
 //
 // # Layers
 //
