@@ -145,6 +145,24 @@ func TestServeRunsWithoutADirectory(t *testing.T) {
 	}
 }
 
+// TestC8_NoEndpointIsTheAdminListener gets past the check of the configuration by a
+// port that it can't know.
+func TestC8_NoEndpointIsTheAdminListener(t *testing.T) {
+	t.Parallel()
+	r := boot(t, body("x"), serveOptions{})
+	for _, host := range []string{"127.0.0.1", "0.0.0.0", "localhost"} {
+		r.write("gateway.yaml", fmt.Sprintf(base, "x")+fmt.Sprintf("  x: {match: {path: \"/{rest...}\"}, service: x, host: localhost}\nservices: {x: {endpoints: [{url: \"http://%s:%d\"}], retry: off}}\n",
+			host, r.admin.Addr().(*net.TCPAddr).Port))
+		if o := r.Reload(triggerSignal); o.Result != admin.Applied {
+			t.Fatalf("%+v", o)
+		}
+		head, answer := exchange(t, r.gateway.Address("public").String(), "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(head, "HTTP/1.1 502 ") || !strings.Contains(answer, `"code":"bad_gateway"`) {
+			t.Errorf("%s: got %q %.100q", host, head, answer)
+		}
+	}
+}
+
 // TestAD5_AnswersAreAsDescribed asks for every path and method of the document,
 // as the program shows it, and holds the answers to its schemas.
 func TestAD5_AnswersAreAsDescribed(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -49,6 +51,8 @@ type program struct {
 	inForce atomic.Pointer[admin.InForce]
 	seen    atomic.Pointer[observed] // by the last load, whatever came of it
 
+	operators atomic.Pointer[net.TCPAddr] // where the admin listener is, once it is
+
 	attending sync.WaitGroup // the goroutines of attend
 	stopping  chan struct{}  // closed by stop
 }
@@ -72,7 +76,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	p.log, p.level = newLog(cfg.Telemetry.Log, stderr)
 	p.seen.Store(seen)
 	p.gateway, err = gateway.Start(cfg, gateway.Parts{
-		Clock: clock.Real(), Meter: p.meter, Log: p.log, Plugins: plugins.All(), BuiltIns: p.builtIns,
+		Clock: clock.Real(), Meter: p.meter, Log: p.log, Plugins: plugins.All(), BuiltIns: p.builtIns, Barred: p.barred,
 	})
 	if err != nil {
 		return nil, unlessRefused(cfg, err, stderr)
@@ -86,6 +90,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	if err := p.admin.Start(); err != nil {
 		return nil, errors.Join(err, p.gateway.Shutdown(context.Background(), gateway.Drain{}))
 	}
+	p.operators.Store(p.admin.Addr().(*net.TCPAddr))
 	p.admin.Update(cfg.Admin.Hosts, p.tokens(cfg), p.probes(cfg)) // a start that failed must leave no token behind
 	p.attend(o)
 	p.announce()
@@ -111,6 +116,16 @@ func (p *program) announce() {
 	p.log.Info().Stringer("address", p.admin.Addr()).Msg("listening for operators")
 	p.log.Info().Str("version", version).Int("routes", len(p.started.Routes)).Int("services", len(p.started.Services)).
 		Msg("ready; nothing is stored: counters and connections die with this process")
+}
+
+// barred says that a connection to that address would reach the admin listener,
+// which takes this machine's word for who calls (SECURITY C8).
+func (p *program) barred(to netip.AddrPort) bool {
+	operators := p.operators.Load()
+	if operators == nil || int(to.Port()) != operators.Port {
+		return false
+	}
+	return to.Addr() == operators.AddrPort().Addr().Unmap() || to.Addr().IsUnspecified()
 }
 
 // api is what the admin listener shows and changes.

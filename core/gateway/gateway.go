@@ -61,6 +61,8 @@ type Parts struct {
 	Meter   *meter.Set
 	Log     zerolog.Logger
 	Plugins []plugin.Plugin // in the order in which hooks of one phase run
+	// Barred says of an address that no endpoint may be there; nil: none is barred.
+	Barred func(netip.AddrPort) bool
 	// BuiltIns returns the routes that the program brings along under a
 	// configuration; nil: none. It is called for each one that is compiled.
 	BuiltIns func(*config.Config) []snapshot.BuiltIn
@@ -69,7 +71,7 @@ type Parts struct {
 // newGateway joins the parts; it has no snapshot and serves nothing.
 func newGateway(p Parts) *Gateway {
 	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, stopRenewing: make(chan struct{})}
-	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted})
+	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)
 	g.keeper = plugin.NewKeeper(p.Log)

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -15,7 +18,7 @@ func (p *pool) dial(due int64) (*conn, error) {
 	if timeout <= 0 {
 		return nil, fmt.Errorf("connecting to %s: %w", p.address, errTimeout)
 	}
-	dialer := net.Dialer{Timeout: timeout}
+	dialer := net.Dialer{Timeout: timeout, Control: p.proxy.control}
 	nc, err := dialer.Dial("tcp", p.address)
 	if err != nil {
 		p.proxy.metrics.dialErrors.Add(0, 1)
@@ -29,4 +32,20 @@ func (p *pool) dial(due int64) (*conn, error) {
 	}
 	p.proxy.sweeper.add(c)
 	return c, nil
+}
+
+// errBarred says that an endpoint's name leads where no request may go.
+var errBarred = errors.New("no endpoint may be there")
+
+// control stands between resolving and connecting: what a name leads to is known
+// only here, and may change with every answer of a resolver (SECURITY C8).
+func (p *Proxy) control(_, address string, _ syscall.RawConn) error {
+	if p.barred == nil {
+		return nil
+	}
+	to, err := netip.ParseAddrPort(address)
+	if err == nil && p.barred(netip.AddrPortFrom(to.Addr().Unmap().WithZone(""), to.Port())) {
+		err = errBarred
+	}
+	return err
 }

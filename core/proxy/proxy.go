@@ -23,6 +23,9 @@ type Options struct {
 	// without being believed, so that an operator learns which key to set. It is
 	// called on the request's goroutine, at most strangersKnown times in all.
 	Untrusted func(peer netip.Addr)
+	// Barred, if not nil, says of an address that no name may lead to it: it is
+	// asked about each one before it is connected to, whoever resolved it.
+	Barred func(netip.AddrPort) bool
 }
 
 // Proxy is the transport of all services. Its methods may be called concurrently.
@@ -30,6 +33,7 @@ type Proxy struct {
 	clock     clock.Clock
 	metrics   metrics
 	untrusted func(netip.Addr)
+	barred    func(netip.AddrPort) bool
 	limits    *wire.Limits // of answers
 	sweeper   *sweeper
 	tunnels   *tunnel.Registry
@@ -62,6 +66,7 @@ func New(o Options) *Proxy {
 		metrics:   newMetrics(o.Meter),
 		untrusted: o.Untrusted,
 		tunnels:   tunnel.New(o.Clock, o.Meter),
+		barred:    o.Barred,
 		limits:    &wire.Limits{Header: answerBuffer, Headers: answerLines, OddNames: wire.OddAllow},
 		pools:     map[*pool]struct{}{},
 		strangers: map[netip.Addr]struct{}{},
