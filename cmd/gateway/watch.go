@@ -6,23 +6,31 @@ import "time"
 // kernel don't reach network and overlay file systems, and follow no links.
 const watchEvery = time.Second
 
+// stillness knows what was there at the last look.
+type stillness struct{ before string }
+
+// settled says whether what is there differs from what is in force, and is the
+// same as at the last look.
+func (s *stillness) settled(present string, differs bool) bool {
+	same := present == s.before
+	s.before = present
+	return differs && same
+}
+
 // watch asks for a reload once the files have changed and then stayed the same
 // from one look to the next: half a `git pull` must not go live. It ends when
 // the program stops.
 func (p *program) watch(every time.Duration, changed chan<- struct{}) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	before := ""
+	var looks stillness
 	for {
 		select {
 		case <-p.stopping:
 			return
 		case <-ticker.C:
 		}
-		present, differs := p.seen.Load().now()
-		settled := differs && present == before
-		before = present
-		if !settled {
+		if !looks.settled(p.seen.Load().now()) {
 			continue
 		}
 		select {
