@@ -132,7 +132,7 @@ func (p *program) barred(to netip.AddrPort) bool {
 func (p *program) api(started time.Time) *admin.API {
 	return &admin.API{
 		Version: version, Started: started, Now: time.Now,
-		Snapshot: p.gateway.Current, Listeners: p.gateway.Listeners, Reloader: p, LogLevel: p.level,
+		Snapshot: p.gateway.Current, Listeners: p.gateway.Listeners, Reloader: p, LogLevel: p.level, Connections: p.gateway.Tunnels(),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/setting"
+	"github.com/suuupra/gateway/core/tunnel"
 )
 
 const (
@@ -65,7 +67,12 @@ func (l *levels) SetLevel(name string) error {
 
 type upgraded int
 
-func (n upgraded) Upgraded() int { return int(n) }
+func (n upgraded) Len() int { return int(n) }
+
+func (n upgraded) List() []tunnel.Info {
+	return []tunnel.Info{{ID: 3, CorrelationID: "one", Route: "ws", Service: "live", Endpoint: "192.0.2.9:80", Client: netip.MustParseAddr("192.0.2.1"),
+		Opened: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), BytesIn: 1, BytesOut: 2}}
+}
 
 // lines is a log that may be read while it is written.
 type lines struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/suuupra/gateway/core/fault"
 	"github.com/suuupra/gateway/core/listen"
 	"github.com/suuupra/gateway/core/snapshot"
+	"github.com/suuupra/gateway/core/tunnel"
 )
 
 // API is what callers with a token look at and change. All but Connections is
@@ -49,8 +50,10 @@ type LogLevel interface {
 
 // Connections are those that have left HTTP by an upgrade.
 type Connections interface {
-	// Upgraded is how many there are.
-	Upgraded() int
+	// Len is how many there are.
+	Len() int
+	// List is what is known of them, the oldest first.
+	List() []tunnel.Info
 }
 
 // TriggerAdmin is what Outcome.Trigger says of a reload that the API was asked for.

@@ -108,6 +108,23 @@ type connectionsView struct {
 	Maximum   int            `json:"maximum"` // 0: any number
 	Upgraded  int            `json:"upgraded"`
 	Listeners []listenerView `json:"listeners"`
+	Tunnels   []tunnelView   `json:"tunnels"` // the oldest of those upgraded, at most tunnelsShown
+}
+
+// tunnelsShown bounds the list of upgraded connections: there may be ten thousand.
+const tunnelsShown = 1000
+
+// tunnelView is one connection that has left HTTP.
+type tunnelView struct {
+	ID            uint64    `json:"id"`
+	CorrelationID string    `json:"correlationId"`
+	Route         string    `json:"route"`
+	Service       string    `json:"service"`
+	Endpoint      string    `json:"endpoint"`
+	Client        string    `json:"client"`
+	OpenedAt      time.Time `json:"openedAt"`
+	BytesIn       int64     `json:"bytesIn"`
+	BytesOut      int64     `json:"bytesOut"`
 }
 
 // listenerView is one public listener.
@@ -125,9 +142,15 @@ type listenerView struct {
 
 func (s *Server) connections() connectionsView {
 	listeners, totals := s.options.API.Listeners()
-	v := connectionsView{Open: totals.Open(), Maximum: totals.Maximum(), Listeners: []listenerView{}}
+	v := connectionsView{Open: totals.Open(), Maximum: totals.Maximum(), Listeners: []listenerView{}, Tunnels: []tunnelView{}}
 	if upgraded := s.options.API.Connections; upgraded != nil {
-		v.Upgraded = upgraded.Upgraded()
+		v.Upgraded = upgraded.Len()
+		for _, t := range upgraded.List() {
+			if len(v.Tunnels) == tunnelsShown {
+				break
+			}
+			v.Tunnels = append(v.Tunnels, tunnelView{t.ID, t.CorrelationID, t.Route, t.Service, t.Endpoint, t.Client.String(), t.Opened.UTC(), t.BytesIn, t.BytesOut})
+		}
 	}
 	for _, l := range listeners {
 		v.Listeners = append(v.Listeners, listenerView{
