@@ -39,9 +39,9 @@ func TestViews(t *testing.T) {
 	snapshot := `{"version":7,"loadedAt":"2026-01-02T03:02:35Z","ageSeconds":90,"sources":["a.yaml"],"hash":"` + strings.Repeat("xy", 32) + `","routes":3,"services":1,"lastReload":` + outcome + `}`
 	const connections = `{"open":0,"maximum":MAX,"upgraded":4,"listeners":[{"name":"public","address":"ADDRESS","open":0,"idle":0,"accepted":0,"acceptErrors":0,"refusedFull":0,"refusedPerIp":0,"nonConforming":0}],"tunnels":[{"id":3,"correlationId":"one","route":"ws","service":"live","endpoint":"192.0.2.9:80","client":"192.0.2.1","openedAt":"2026-01-02T03:04:05Z","bytesIn":1,"bytesOut":2}]}`
 	for path, want := range map[string]string{
-		"/admin/routes": `[{"name":"a","methods":["GET","POST"],"hosts":["a.example.com"],"paths":["/a/{rest...}"],"answer":"service one","plugins":[{"name":"security_headers","at":"gateway.yaml:5:126"}],"at":"gateway.yaml:5:3"},` +
-			`{"name":"b","methods":[],"hosts":[],"paths":["/b"],"answer":"redirect 308 /c","plugins":[],"at":"gateway.yaml:6:3"},` +
-			`{"name":"c","methods":[],"hosts":[],"paths":["/c"],"answer":"respond 200","plugins":[],"at":"gateway.yaml:7:3"}]`,
+		"/admin/routes": `[{"name":"a","listeners":[],"methods":["GET","POST"],"hosts":["a.example.com"],"paths":["/a/{rest...}"],"answer":"service one","plugins":[{"name":"security_headers","at":"gateway.yaml:5:126"}],"at":"gateway.yaml:5:3"},` +
+			`{"name":"b","listeners":[],"methods":[],"hosts":[],"paths":["/b"],"answer":"redirect 308 /c","plugins":[],"at":"gateway.yaml:6:3"},` +
+			`{"name":"c","listeners":[],"methods":[],"hosts":[],"paths":["/c"],"answer":"respond 200","plugins":[],"at":"gateway.yaml:7:3"}]`,
 		"/admin/services": `[{"name":"one","at":"gateway.yaml:3:3","endpoints":[{"address":"127.0.0.1:9001","weight":2,"inFlight":0,"connections":{"open":0,"idle":0}},` +
 			`{"address":"127.0.0.1:9002","weight":1,"inFlight":0,"connections":{"open":0,"idle":0}}]}]`,
 		"/admin/snapshot":    snapshot,

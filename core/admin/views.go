@@ -3,22 +3,23 @@ package admin
 import (
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/snapshot"
 )
 
 // RouteView is one route, as operators see it.
 type RouteView struct {
-	Name    string       `json:"name"`
-	Methods []string     `json:"methods"` // none: any
-	Hosts   []string     `json:"hosts"`   // none: any
-	Paths   []string     `json:"paths"`   // none: any
-	Answer  string       `json:"answer"`
-	Plugins []PluginView `json:"plugins"`
-	At      string       `json:"at"` // file:line:column, or "built in"
+	Name      string       `json:"name"`
+	Listeners []string     `json:"listeners"` // none: any, as in the next three
+	Methods   []string     `json:"methods"`
+	Hosts     []string     `json:"hosts"`
+	Paths     []string     `json:"paths"`
+	Answer    string       `json:"answer"`
+	Plugins   []PluginView `json:"plugins"`
+	At        string       `json:"at"` // file:line:column, or "built in"
 }
 
 // PluginView is one plugin of a route, with where its options come from.
@@ -30,21 +31,16 @@ type PluginView struct {
 // Routes lists the routes of s in match order.
 func Routes(s *snapshot.Snapshot) []RouteView {
 	out := []RouteView{}
-	declared := make(map[string]int, len(s.Config.Routes))
-	for i, r := range s.Config.Routes {
-		declared[r.Name] = i
-	}
-	for _, r := range s.Ordered() {
-		v := RouteView{Name: r.Name, Answer: Answer(r), At: r.At, Methods: []string{"GET"}, Hosts: []string{}, Paths: []string{strings.TrimPrefix(r.Name, "probe ")}, Plugins: []PluginView{}}
-		if i, ok := declared[r.Name]; ok {
-			m := &s.Config.Routes[i].Match
-			v.Methods, v.Hosts, v.Paths = listed(m.Methods), listed(m.Hosts), listed(m.AllPaths())
+	s.Each(func(r *pipeline.Route, m *router.Match) {
+		v := RouteView{
+			Name: r.Name, Listeners: listed(m.Listeners), Methods: listed(m.Methods), Hosts: listed(m.Hosts), Paths: listed(m.Paths),
+			Answer: Answer(r), Plugins: []PluginView{}, At: r.At,
 		}
 		for _, p := range r.Chain.Named() {
 			v.Plugins = append(v.Plugins, PluginView{p.Plugin, p.At})
 		}
 		out = append(out, v)
-	}
+	})
 	return out
 }
 

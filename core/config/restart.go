@@ -41,17 +41,40 @@ func WarnAtStart(started, next *Config, r *setting.Report) {
 		before[l.Name] = l
 	}
 	for _, l := range next.Listeners {
-		switch old := before[l.Name]; {
-		case old == nil:
+		if old := before[l.Name]; old == nil {
 			r.Warn(l.At, "listen."+l.Name, waitsForStart, "")
-		case old.Address != l.Address:
-			r.Warn(l.Node.KeyAt("address"), "listen."+l.Name+".address", waitsForStart, "")
+		} else {
+			warnOfListener(old, l, r)
 		}
 		delete(before, l.Name)
 	}
 	for _, l := range started.Listeners {
 		if before[l.Name] != nil {
 			r.Warn(next.tree.KeyAt("listen"), "listen."+l.Name, "the listener goes away at the next start", "")
+		}
+	}
+}
+
+// warnOfListener looks at what a listener was opened with. Certificates, minimum
+// versions and the authorities of clients change while it listens.
+func warnOfListener(old, next *Listener, r *setting.Report) {
+	announced := func(l *Listener) any {
+		if l.ProxyProtocol == nil {
+			return nil
+		}
+		return l.ProxyProtocol.Announcers()
+	}
+	for _, s := range []struct {
+		key   string
+		value func(*Listener) any
+	}{
+		{"address", func(l *Listener) any { return l.Address }},
+		{"tls", func(l *Listener) any { return l.TLS != nil }},
+		{"redirect_from", func(l *Listener) any { return l.RedirectFrom }},
+		{"proxy_protocol", announced},
+	} {
+		if !reflect.DeepEqual(s.value(old), s.value(next)) {
+			r.Warn(next.Node.KeyAt(s.key), "listen."+next.Name+"."+s.key, waitsForStart, "")
 		}
 	}
 }

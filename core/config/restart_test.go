@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -89,6 +90,13 @@ func TestWarnAtStart(t *testing.T) {
 				"a.yaml:1:34: warning: listen.c.address: takes effect at the next start\n" +
 				"a.yaml:1:50: warning: listen.d: takes effect at the next start",
 		},
+		{
+			"listen: {a: {address: \":1\"}, b: {address: \":2\", proxy_protocol: {from: [10.0.0.0/8]}}, c: {address: \":3\", proxy_protocol: {from: [10.0.0.0/8]}}}\n",
+			"listen:\n  a: {address: \":1\", proxy_protocol: {from: [10.0.0.0/8]}}\n  b: {address: \":2\"}\n  c: {address: \":3\", proxy_protocol: {from: [11.0.0.0/8]}}\n",
+			"a.yaml:2:22: warning: listen.a.proxy_protocol: takes effect at the next start\n" +
+				"a.yaml:3:6: warning: listen.b.proxy_protocol: takes effect at the next start\n" +
+				"a.yaml:4:22: warning: listen.c.proxy_protocol: takes effect at the next start",
+		},
 		{"limits: {uri: 1KiB}\n", "limits: {headers: 100}\n", "a.yaml:1:9: warning: limits.uri: takes effect at the next start"},
 		{"odd_header_names: refuse\n", "", "a.yaml:1:1: warning: odd_header_names: takes effect at the next start"},
 	} {
@@ -102,5 +110,29 @@ func TestWarnAtStart(t *testing.T) {
 		if diff := cmp.Diff(c.want, strings.Join(got, "\n")); diff != "" {
 			t.Errorf("%q → %q (-want +got):\n%s", c.before, c.after, diff)
 		}
+	}
+}
+
+// TestWarnAtStartOfTLS makes a plain listener of one that speaks TLS.
+func TestWarnAtStartOfTLS(t *testing.T) {
+	t.Parallel()
+	started, r, text := load(t, "good/tls.yaml")
+	if started == nil {
+		t.Fatal(r.Err())
+	}
+	plain := options("plain.yaml")
+	plain.ReadFile = texts(map[string]string{"plain.yaml": text[:strings.Index(text, "listen:")] +
+		"listen: {public: {address: \":8080\"}, secure: {address: \":8443\", proxy_protocol: {from: [10.0.0.0/8, \"fd00::/8\"]}}}\n" + minimal})
+	next, r := config.Load(plain)
+	if next == nil {
+		t.Fatal(r.Err())
+	}
+	config.WarnAtStart(started, next, r)
+	const want = "[plain.yaml:1:46: warning: listen.secure.redirect_from: takes effect at the next start plain.yaml:1:46: warning: listen.secure.tls: takes effect at the next start]"
+	got := fmt.Sprint(r.All())
+	same, again := config.Load(plain)
+	config.WarnAtStart(next, same, again)
+	if got != want || len(again.All()) != 0 {
+		t.Errorf("got  %s\nwant %s\nand of the same %v", got, want, again.All())
 	}
 }

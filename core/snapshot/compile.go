@@ -159,6 +159,7 @@ func (c *compiler) entries() ([]router.Entry[*pipeline.Route], error) {
 func (c *compiler) entry(r *pipeline.Route, m router.Match) router.Entry[*pipeline.Route] {
 	c.out.Routes[r.Name] = r
 	c.out.entries = append(c.out.entries, r)
+	c.out.matches = append(c.out.matches, m)
 	c.out.Path.EncodedSlashes = c.out.Path.EncodedSlashes || r.Path.EncodedSlashes
 	return router.Entry[*pipeline.Route]{Name: r.Name, At: r.At, Match: m, Value: r}
 }

@@ -119,6 +119,13 @@ func (s *Snapshot) Explain(x *pipeline.Exchange) []router.Step {
 	return s.table.Explain(&q)
 }
 
+// Each calls f for all routes in match order, with what they match.
+func (s *Snapshot) Each(f func(*pipeline.Route, *router.Match)) {
+	for _, i := range s.table.Entries() {
+		f(s.entries[i], &s.matches[i])
+	}
+}
+
 // Ordered returns all routes in match order.
 func (s *Snapshot) Ordered() []*pipeline.Route {
 	var out []*pipeline.Route

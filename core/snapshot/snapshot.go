@@ -35,6 +35,7 @@ type Snapshot struct {
 	Config *config.Config
 
 	entries []*pipeline.Route // by the table's index
+	matches []router.Match    // likewise
 	table   *router.Table[*pipeline.Route]
 	close   []func() error
 	counted []count
