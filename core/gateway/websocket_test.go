@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -805,7 +806,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 	origin := gatewaytest.NewEcho(t)
 	g := gatewaytest.Run(t, fmt.Sprintf(`
 listen: {secure: {address: "127.0.0.1:0", tls: {certificates: [%s]}}}
-limits: {idle_timeout: 200ms}
+limits: {idle_timeout: 200ms, body_timeout: 200ms}
 `, s.issue(t, "a", "h"))+sockets(origin, ""))
 	c := gatewaytest.DialTLS(t, g.Gateway.Address("secure").String(), s.client("h"))
 	early := gatewaytest.Frame{Opcode: gatewaytest.Text, Final: true, Payload: "early"}
@@ -817,10 +818,13 @@ limits: {idle_timeout: 200ms}
 		t.Errorf("behind the handshake came %v", got)
 	}
 	wantEcho(t, c, text(strings.Repeat("long ", 100_000)))
-	end := time.Now().Add(500 * time.Millisecond) // longer than HTTP would have waited
-	for time.Now().Before(end) {
-		wantEcho(t, c, text("still there"))
+	// It may be silent for longer than HTTP would wait for a request, or for a body.
+	_ = c.Conn.SetReadDeadline(time.Now().Add(600 * time.Millisecond))
+	var timeout net.Error
+	if n, err := c.Conn.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Fatalf("while both were silent came %d bytes and %v", n, err)
 	}
+	wantEcho(t, c, text("still there"))
 	c.Write(gatewaytest.Frame{Opcode: gatewaytest.CloseFrame, Final: true, Payload: "\x03\xe8"}.Bytes(true))
 	if got := c.Frame(); got.Opcode != gatewaytest.CloseFrame {
 		t.Errorf("got %v", got)

@@ -85,7 +85,9 @@ var errPartial = errors.New("partly written")
 // Read writes what is held, reads what there is into p, and waits if that is
 // nothing. It returns the errors of a net.Conn; p is borrowed.
 func (s *stream) Read(p []byte) (int, error) {
-	s.mayHold = false
+	if s.mayHold { // of a connection that was given away others write meanwhile
+		s.mayHold = false
+	}
 	for {
 		s.in, s.got, s.readErr = p, 0, nil
 		err := s.raw.Read(s.readable)

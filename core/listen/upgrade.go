@@ -29,13 +29,15 @@ func (c *Conn) Upgrade(take func(conn net.Conn, early []byte)) error {
 	if err := errors.Join(c.Flush(), c.SetDeadline(time.Time{})); err != nil {
 		return errors.Join(err, c.release())
 	}
-	given := c.given()
-	if c.held == nil {
+	c.stream.mayHold = false
+	given, held := c.given(), c.held
+	c.held = nil // whoever gets the connection may read it at once, and reading looks here
+	if held == nil {
 		take(given, nil)
 		return nil
 	}
-	take(given, c.held.bytes[c.held.taken:])
-	c.dropHeld()
+	take(given, held.bytes[held.taken:])
+	c.listener.buffers.Put(held)
 	return nil
 }
 
@@ -45,6 +47,7 @@ func (c *Conn) given() net.Conn {
 		return &upgraded{c}
 	}
 	c.waitDue = never // of the next request, which does not come
+	c.bodyTimeout = 0 // nor does a body: how long it may be silent is not HTTP's to say
 	return &sealed{c}
 }
 
