@@ -52,6 +52,12 @@
 // after its last exchange. Signals, watched files and operators all come to it through
 // program.Reload in cmd/gateway; package admin is the listener for the last of them.
 //
+// # The end
+//
+// gateway.Shutdown drains in steps, so that no request of a client that heeds "Connection: close"
+// is lost: not ready but still serving, then no longer accepting, then a last grace for
+// idle connections, then time for what is under way, then the cut.
+//
 // # Layers
 //
 // A package imports only rows below its own (core/arch_test.go holds them to it):

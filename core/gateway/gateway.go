@@ -7,6 +7,7 @@ package gateway
 
 import (
 	"math"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ type Gateway struct {
 	log      zerolog.Logger
 	plugins  []plugin.Plugin
 	builtIns func(*config.Config) []snapshot.BuiltIn
+	sockets  map[string]*net.TCPListener
 
 	// What outlives snapshots.
 	proxy    *proxy.Proxy
@@ -48,7 +50,7 @@ type Gateway struct {
 	secured   []*secured         // those of them that speak TLS; likewise
 	totals    *listen.Totals     // of all listeners; set by Start
 	serving   sync.WaitGroup     // their accept loops
-	draining  atomic.Bool
+	phase     atomic.Uint32      // a phase of the drain; written by Shutdown only, read by each answer
 	// stopRenewing ends the look after renewed certificates.
 	stopRenewing chan struct{}
 	renewing     sync.WaitGroup // the look after renewed certificates
@@ -66,11 +68,14 @@ type Parts struct {
 	// BuiltIns returns the routes that the program brings along under a
 	// configuration; nil: none. It is called for each one that is compiled.
 	BuiltIns func(*config.Config) []snapshot.BuiltIn
+	// Sockets are listening sockets that the program was started with, by the name
+	// of their listener. Start takes those that the configuration names.
+	Sockets map[string]*net.TCPListener
 }
 
 // newGateway joins the parts; it has no snapshot and serves nothing.
 func newGateway(p Parts) *Gateway {
-	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, stopRenewing: make(chan struct{})}
+	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, sockets: p.Sockets, stopRenewing: make(chan struct{})}
 	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)
@@ -108,7 +113,6 @@ func (g *Gateway) newServer(headerBytes int) *fasthttp.Server {
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
 		SecureErrorLogMessage:        true,
-		CloseOnShutdown:              true,
 		LazyRequestTime:              true,
 		ReadBufferSize:               headerBytes + headRoom,
 		MaxRequestBodySize:           math.MaxInt,

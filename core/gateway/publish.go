@@ -9,7 +9,9 @@ import (
 // registers lives as long as the process.
 func (g *Gateway) publish() {
 	g.meter.Gauge("gateway_in_flight", "Exchanges under way in the snapshot in force.",
-		func() float64 { return float64(g.Current().InFlight()) })
+		func() float64 { return float64(g.inFlight()) })
+	g.meter.Gauge("gateway_draining", "How far the drain is: 0 serving, 1 still accepting, 2 waiting for idle connections, 3 waiting for exchanges, 4 cutting.",
+		func() float64 { return float64(g.phase.Load()) })
 	for _, l := range g.listeners {
 		g.publishListener(l)
 	}

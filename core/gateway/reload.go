@@ -60,7 +60,7 @@ func (g *Gateway) Current() *snapshot.Snapshot { return g.snap.Load() }
 // Ready says why the gateway should get no traffic, or nil. It asks nobody else
 // (SPEC OB3).
 func (g *Gateway) Ready() error {
-	if g.draining.Load() {
+	if g.draining() {
 		return errors.New("draining")
 	}
 	return nil

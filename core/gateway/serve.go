@@ -116,7 +116,10 @@ func (g *Gateway) answer(x *pipeline.Exchange, verdict pipeline.Verdict) {
 	switch {
 	case verdict == pipeline.Abort:
 		x.Down.Abort()
-	case verdict != pipeline.Switch && !x.Streaming:
+	case verdict == pipeline.Switch: // both connections are given away
+	case g.draining():
+		x.Response.SetConnectionClose()
+	case !x.Streaming:
 		holdAnswer(x)
 	}
 	x.Leave()

@@ -96,7 +96,7 @@ func (g *Gateway) bindOne(cfg *config.Config, d *config.Listener) error {
 
 // open opens one listener for d.
 func (g *Gateway) open(address string, o listen.Options, d *config.Listener) (*listen.Listener, error) {
-	l, err := listen.Listen(address, o)
+	l, err := g.listen(address, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.At, err)
 	}

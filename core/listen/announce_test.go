@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/certificate/certificatetest"
+	"github.com/suuupra/gateway/core/socket"
 )
 
 var (
@@ -208,17 +209,29 @@ func TestC13_AnnouncedTotals(t *testing.T) {
 	}
 }
 
-// TestAnnouncedDrain: those that have announced nobody yet are idle.
+// TestAnnouncedDrain: one that has sent nothing yet is idle; one whose header is
+// coming is not, and ends with all others.
 func TestAnnouncedDrain(t *testing.T) {
 	t.Parallel()
 	totals := NewTotals(0, 1)
 	s := serve(t, Options{Announcers: loopback, Totals: totals}, who)
 	c := s.dial(t)
+	silent := s.dial(t)
 	c.send("PROXY")
-	eventually(t, "it is there", func() bool { return s.Open() == 1 })
-	if n := s.CloseIdle(); n != 1 {
+	eventually(t, "both are there", func() bool {
+		n := 0
+		for _, c := range s.connections() {
+			if c.lookNow() == socket.Bytes {
+				n++
+			}
+		}
+		return s.Open() == 2 && n == 1
+	})
+	if n := s.CloseIdle(0); n != 1 {
 		t.Errorf("%d are closed as idle", n)
 	}
+	silent.ends()
+	s.CloseAll()
 	if rest, _ := io.ReadAll(c.r); len(rest) > 0 {
 		t.Errorf("got %q", rest)
 	}

@@ -31,6 +31,7 @@ func (c *Conn) Close() error {
 // by hand so that a reader which is still there does not put it off.
 func (c *Conn) linger() {
 	l := c.listener
+	c.lingers.Store(true)
 	defer l.lingering.Add(-1)
 	if l.lingering.Add(1) <= mostLingers {
 		l.drain(c.socket, c.SetReadDeadline)
@@ -63,15 +64,19 @@ func (c *Conn) release() error {
 	return nil
 }
 
-// cut closes the connection whatever it is doing; a Close that lingers ends.
-func (c *Conn) cut() {
+// cut closes the connection whatever it is doing; a Close that lingers ends. It
+// says whether that took something from the client.
+func (c *Conn) cut() bool {
+	used := !c.lingers.Load() && !c.released.Load()
 	c.closed.Store(true)
 	_ = c.release() // nothing can be done about a socket that does not close
+	return used
 }
 
-// closeIdle closes the connection if nothing of a next message has arrived.
+// closeIdle closes the connection if nothing of a next message has arrived: the
+// reader may not have seen yet what waits in the socket.
 func (c *Conn) closeIdle() bool {
-	if !c.state.CompareAndSwap(waiting, over) {
+	if c.lookNow() == socket.Bytes || !c.state.CompareAndSwap(waiting, over) {
 		return false
 	}
 	if held := c.stream.take(); held != nil {

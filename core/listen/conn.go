@@ -45,12 +45,15 @@ type Conn struct {
 	state     atomic.Uint32 // a phase; written by the reader, by closeIdle and the Close methods
 	closed    atomic.Bool   // Close, Abort or a Close method of the listener has begun
 	released  atomic.Bool   // the socket is closed and the listener has forgotten it
+	lingers   atomic.Bool   // Close waits for the client to take the answer and go
 	holding   atomic.Bool   // held != nil, for other goroutines
 	truncated atomic.Bool
 
 	// The watch's own: blind waits that it looked at, and found silent or not.
 	verified, suspect uint64
 	peeked            atomic.Uint32 // a socket.Sight; result of peek
+
+	idleSince int64 // when CloseIdle first saw it waiting; 0: it has not. Guarded by listener.mu
 }
 
 var _ net.Conn = (*Conn)(nil)

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -57,6 +58,7 @@ type Listener struct {
 	options Options
 	limits  *wire.Limits
 	socket  *net.TCPListener
+	shared  bool // others hold the socket too
 	totals  *Totals
 	epoch   time.Time // what the connections' times count from
 
@@ -66,6 +68,9 @@ type Listener struct {
 
 	closing   chan struct{} // closed when the listener is
 	closeOnce sync.Once
+	stopBy    atomic.Int64  // when accepting ends at the latest, once Stop was called; 0 before
+	waking    atomic.Bool   // the deadline of accepting was set to wake the accept loop
+	turns     atomic.Uint64 // how often the accept loop was woken without a connection
 
 	// mu guards conns, refused and cut: taken at accept, at close and by the
 	// Close methods, never by a request.
@@ -97,7 +102,9 @@ var _ net.Listener = (*Listener)(nil)
 // Nagle's algorithm is off and keep-alive probes are on for its connections, as
 // package net has it.
 func Listen(address string, o Options) (*Listener, error) {
-	inner, err := net.Listen("tcp", address)
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // such sockets take no filter, which Stop needs
+	inner, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", o.Name, err)
 	}
@@ -148,10 +155,12 @@ const (
 
 // Accept waits for the next connection that may stay; ConnOf tells its *Conn. What
 // comes before a request, a PROXY header or a handshake, is waited for by the
-// goroutine that serves the connection and never here. The only error is net.ErrClosed, after Close.
+// goroutine that serves the connection and never here. The only error is net.ErrClosed,
+// after Close, or after Stop once nobody waits to be accepted.
 func (l *Listener) Accept() (net.Conn, error) {
 	wait := firstAcceptWait
 	for {
+		look := l.beforeAccept()
 		socket, err := l.socket.AcceptTCP()
 		switch {
 		case err == nil:
@@ -161,6 +170,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 			}
 		case errors.Is(err, net.ErrClosed):
 			return nil, net.ErrClosed
+		case l.woken(err, look):
+			if l.ranEmpty(look) {
+				return nil, net.ErrClosed
+			}
 		default:
 			if !l.pause(err, wait) {
 				return nil, net.ErrClosed
@@ -282,20 +295,9 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// CloseIdle closes the connections on which nothing of a next request has
-// arrived, and says how many those were. No request that was begun is lost.
-func (l *Listener) CloseIdle() int {
-	n := 0
-	for _, c := range l.connections() {
-		if c.closeIdle() {
-			n++
-		}
-	}
-	return n
-}
-
 // CloseAll closes every connection at once, whatever it is doing, and says how
-// many those were. Connections accepted later are closed too.
+// many were in use: those that linger after their Close don't count. Connections
+// accepted later are closed too.
 func (l *Listener) CloseAll() int {
 	l.mu.Lock()
 	if !l.cut {
@@ -304,11 +306,13 @@ func (l *Listener) CloseAll() int {
 	}
 	l.mu.Unlock()
 	l.watcher.Wait()
-	all := l.connections()
-	for _, c := range all {
-		c.cut()
+	n := 0
+	for _, c := range l.connections() {
+		if c.cut() {
+			n++
+		}
 	}
-	return len(all)
+	return n
 }
 
 // connections lists those that are registered: closing one takes the lock.

@@ -528,7 +528,7 @@ func TestSecureFarewell(t *testing.T) {
 	idle := s.secureDial(t, config)
 	idle.send(get("/"))
 	idle.code()
-	eventually(t, "the connection is idle", func() bool { return s.CloseIdle() == 1 })
+	eventually(t, "the connection is idle", func() bool { return s.CloseIdle(0) == 1 })
 	if !idle.saysFarewell() {
 		t.Error("closing an idle connection says no farewell")
 	}
@@ -659,7 +659,7 @@ func TestRecordsAhead(t *testing.T) {
 	if !held.ahead() || held.Gone() {
 		t.Errorf("ahead: %v, gone: %v", held.ahead(), held.Gone())
 	}
-	if s.CloseIdle() != 0 {
+	if s.CloseIdle(0) != 0 {
 		t.Error("closed as idle though a request has arrived")
 	}
 	proceed <- struct{}{}
@@ -754,7 +754,7 @@ func TestSecureDrain(t *testing.T) {
 	eventually(t, "all three are idle", begun(0))
 	half.send("GET / HT")
 	eventually(t, "one has begun a request", begun(1))
-	if n := s.CloseIdle(); n != 2 {
+	if n := s.CloseIdle(0); n != 2 {
 		t.Errorf("%d are closed as idle", n)
 	}
 	half.send("TP/1.1\r\nHost: a\r\n\r\n")

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 // waitAtMost bounds every wait of these tests; none waits that long.
-const waitAtMost = 5 * time.Second
+const waitAtMost = 20 * time.Second
 
 var roomy = wire.Limits{URI: 8 << 10, Header: 16 << 10, Headers: 100}
 

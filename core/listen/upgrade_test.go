@@ -53,7 +53,7 @@ func TestUpgrade(t *testing.T) {
 		if g.early != early {
 			t.Errorf("early is %.50q, want %.50q", g.early, early)
 		}
-		if n := s.CloseIdle(); n != 0 || s.Open() != 1 {
+		if n := s.CloseIdle(0); n != 0 || s.Open() != 1 {
 			t.Errorf("%d were closed as idle, %d are open", n, s.Open())
 		}
 		if g.conn.RemoteAddr().String() != c.LocalAddr().String() || g.conn.LocalAddr().String() != c.RemoteAddr().String() {
