@@ -53,6 +53,9 @@ type program struct {
 
 	operators atomic.Pointer[net.TCPAddr] // where the admin listener is, once it is
 
+	supervisor *supervisor
+	unguard    func() // ends the watchdog
+
 	attending sync.WaitGroup // the goroutines of attend
 	stopping  chan struct{}  // closed by stop
 }
@@ -74,9 +77,16 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	}
 	p := &program{from: from, started: cfg, config: cfg, meter: meter.NewSet(time.Now), stopping: make(chan struct{})}
 	p.log, p.level = newLog(cfg.Telemetry.Log, stderr)
+	p.supervisor = &supervisor{log: p.log}
 	p.seen.Store(seen)
+	sockets, err := inherited(cfg.Listeners)
+	if err != nil {
+		p.log.Error().Err(err).Msg("the service manager and the configuration don't agree")
+		return nil, refused{exitRefused}
+	}
 	p.gateway, err = gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: p.meter, Log: p.log, Plugins: plugins.All(), BuiltIns: p.builtIns, Barred: p.barred,
+		Sockets: sockets,
 	})
 	if err != nil {
 		return nil, unlessRefused(cfg, err, stderr)
@@ -94,6 +104,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	p.admin.Update(cfg.Admin.Hosts, p.tokens(cfg), p.probes(cfg)) // a start that failed must leave no token behind
 	p.attend(o)
 	p.announce()
+	p.unguard = p.supervisor.guard(p.turns)
 	return p, nil
 }
 
@@ -116,6 +127,7 @@ func (p *program) announce() {
 	p.log.Info().Stringer("address", p.admin.Addr()).Msg("listening for operators")
 	p.log.Info().Str("version", version).Int("routes", len(p.started.Routes)).Int("services", len(p.started.Services)).
 		Msg("ready; nothing is stored: counters and connections die with this process")
+	p.tellReady()
 }
 
 // barred says that a connection to that address would reach the admin listener,
@@ -160,6 +172,8 @@ func (p *program) tokens(cfg *config.Config) []admin.Token {
 func (p *program) Reload(trigger string) admin.Outcome {
 	p.turn.Lock()
 	defer p.turn.Unlock()
+	p.supervisor.reloading()
+	defer p.tellReady()
 	begun := time.Now()
 	cfg, report, seen := p.from.read()
 	p.seen.Store(seen)
@@ -249,6 +263,8 @@ func (p *program) stop(signals <-chan os.Signal) error {
 	p.turn.Lock() // a reload under way ends first; those to come are refused
 	s := p.config.Shutdown
 	p.turn.Unlock()
+	defer p.unguard()
+	p.supervisor.stopping(time.Duration(s.Delay + s.Drain))
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
