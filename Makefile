@@ -26,7 +26,7 @@ run: build ## the demo, until Ctrl-C; GATEWAY_PORT, ADMIN_PORT, UPSTREAM_PORT_BA
 test: lint test-race test-plain coverage ## what the CI runs: checks, the race pass, the plain pass with its coverage gate
 
 lint: ## gofmt, vet, staticcheck
-	@.ci/need gcc:gcc git:git
+	@.ci/need gcc:gcc git:git systemd-analyze:systemd
 	@unformatted=$$(gofmt -l .); \
 	if [[ -n $$unformatted ]]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
