@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load pgo audit clean
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load soak-reload pgo audit clean
 
 export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -61,6 +61,8 @@ bench-load: build ## latencies and memory at RATE (20000) requests a second and 
 
 pgo: ## refreshes the profile that the gateway is built with, from a benchmark of whole exchanges
 	go test -run '^$$' -bench '^BenchmarkExchange$$' -benchtime 10s -cpuprofile cmd/gateway/default.pgo -o /dev/null ./core/gateway/gatewaytest
+soak-reload: build ## 50 reloads (one of 10,000 routes) and the replacement of a gateway under load and 100 WebSockets: nothing may fail
+	go run ./bench/reload -gateway '$(CURDIR)/bin/gateway'
 
 audit: build ## go mod verify, the licences, bin/sbom.json
 	@.ci/audit

@@ -79,7 +79,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	p.log, p.level = newLog(cfg.Telemetry.Log, stderr)
 	p.supervisor = &supervisor{log: p.log}
 	p.seen.Store(seen)
-	sockets, err := inherited(cfg.Listeners)
+	sockets, err := inherited(cfg)
 	if err != nil {
 		p.log.Error().Err(err).Msg("the service manager and the configuration don't agree")
 		return nil, refused{exitRefused}

@@ -17,16 +17,14 @@ import (
 
 	"github.com/suuupra/gateway/core/admin"
 	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/gateway"
 )
 
 // inherited returns the listening sockets that the service manager has passed on
 // (LISTEN_FDS), by the name of the listener that each is for. One that no listener
 // claims is an error: nobody would ever accept from it. It is called once.
-func inherited(listeners []*config.Listener) (map[string]*net.TCPListener, error) {
-	var names []string
-	for _, l := range listeners {
-		names = append(names, l.Name)
-	}
+func inherited(cfg *config.Config) (map[string]*net.TCPListener, error) {
+	names := gateway.ListenerNames(cfg)
 	sockets := map[string]*net.TCPListener{}
 	for _, f := range activation.Files(true) {
 		name := f.Name()
