@@ -9,6 +9,10 @@
 // Connections beyond the totals ([Totals], shared by all listeners) are answered
 // 503 or 429 aside of the accept loop (SECURITY C13, SPEC PX7).
 //
+// [Listener.Stop] ends that without losing anybody: while the queue runs empty, the
+// kernel drops what would begin a connection. A socket that others hold too
+// ([On]) is simply let go.
+//
 // # Before the first request
 //
 // What comes first is waited for by the goroutine that serves the connection, with
