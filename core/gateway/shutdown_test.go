@@ -246,3 +246,48 @@ func TestOP1_TheWatchdogSeesAcceptLoops(t *testing.T) {
 		t.Errorf("after the drain: %v", err)
 	}
 }
+
+// TestOP1_APassedSocketIsServedAndLeft: the gateway takes the socket of its listener's
+// name, says if it is bound elsewhere, and leaves it to the others that hold it.
+func TestOP1_APassedSocketIsServedAndLeft(t *testing.T) {
+	t.Parallel()
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false) // nor does systemd make such
+	theirs, err := plain.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	f, err := theirs.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	passed, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log record
+	g := gatewaytest.RunOptions(t, `routes: {here: {match: {path: /here}, respond: {status: 200, body: x}}}`, gatewaytest.Options{
+		Log: &log, Sockets: map[string]*net.TCPListener{"public": passed.(*net.TCPListener)},
+	})
+	if g.Address() != theirs.Addr().String() {
+		t.Errorf("it listens on %s, the socket on %s", g.Address(), theirs.Addr())
+	}
+	if got := g.Do("GET /here HTTP/1.1\r\nHost: h\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") {
+		t.Errorf("got %q", got)
+	}
+	if n := log.count("bound elsewhere than the configuration says"); n != 1 {
+		t.Errorf("%d warnings", n)
+	}
+	if err := <-g.Drain(context.Background(), gateway.Drain{Timeout: time.Second}); err != nil {
+		t.Error(err)
+	}
+	client := gatewaytest.Dial(t, theirs.Addr().String())
+	c, err := theirs.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	client.Closed()
+}

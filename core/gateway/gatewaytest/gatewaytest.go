@@ -5,6 +5,7 @@ package gatewaytest
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -36,7 +37,8 @@ type Gateway struct {
 type Options struct {
 	Plugins  []plugin.Plugin // further ones, behind the gateway's own
 	BuiltIns []snapshot.BuiltIn
-	Log      io.Writer // gets all of the gateway's log; nil: the test shows its errors
+	Sockets  map[string]*net.TCPListener // passed in, by the listener's name
+	Log      io.Writer                   // gets all of the gateway's log; nil: the test shows its errors
 }
 
 // base is laid under every configuration: free ports.
@@ -68,6 +70,7 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 	}
 	running, err := gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins(), BuiltIns: func(*config.Config) []snapshot.BuiltIn { return o.BuiltIns },
+		Sockets: o.Sockets,
 	})
 	if err != nil {
 		t.Fatalf("starting the gateway: %v", err)
