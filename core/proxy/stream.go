@@ -145,6 +145,7 @@ func (s *stream) end(err error) {
 	default:
 		s.err = fmt.Errorf("the answer broke off: %w", err)
 		t.x.Cause = s.err
+		t.proxy.metrics.brokenBodies.Add(t.x.Stripe, 1)
 		t.x.Down.Abort()
 	}
 }
