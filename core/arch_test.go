@@ -46,6 +46,7 @@ var reserved = []struct {
 	{"github.com/fasthttp/router", []string{"core/admin", "cmd"}, "its wildcards allocate and it knows no hosts; core/router decides on the data path"},
 	{"github.com/VictoriaMetrics/metrics", []string{"core/meter"}, "it locks on every update; use the striped metrics of core/meter"},
 	{"github.com/goccy/go-yaml", []string{"core/setting", "core/config"}, "options are decoded strictly, with positions, by core/setting"},
+	{"github.com/Shopify/toxiproxy", nil, "it breaks connections on purpose; no program holds it"},
 	{"log", []string{"cmd/upstream", "core/meter/stdlog"}, "the log is structured; take a zerolog.Logger"},
 	{"testing", nil, "production code does not carry the test framework; put it into a package named …test"},
 }

@@ -33,6 +33,11 @@ func Dial(t testing.TB, address string) *Client {
 		t.Fatalf("dialling: %v", err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	return Over(t, conn)
+}
+
+// Over is a client on a connection that the test has made and closes.
+func Over(t testing.TB, conn net.Conn) *Client {
 	return &Client{t: t, Conn: conn, r: bufio.NewReader(conn)}
 }
 
@@ -132,6 +137,29 @@ func (c *Client) TakeLine() string {
 		c.t.Fatalf("reading a line: %v; got %q", err, line)
 	}
 	return line
+}
+
+// Peek waits for the next n bytes and leaves them where they are. It returns fewer
+// with what went wrong.
+func (c *Client) Peek(n int) (string, error) {
+	_ = c.Conn.SetReadDeadline(time.Now().Add(patience))
+	p, err := c.r.Peek(n)
+	return string(p), err
+}
+
+// Until returns what comes up to the first end, that included, or what came of it
+// with what went wrong.
+func (c *Client) Until(end string) (string, error) {
+	_ = c.Conn.SetReadDeadline(time.Now().Add(patience))
+	var raw strings.Builder
+	for !strings.HasSuffix(raw.String(), end) {
+		b, err := c.r.ReadByte()
+		if err != nil {
+			return raw.String(), err
+		}
+		raw.WriteByte(b)
+	}
+	return raw.String(), nil
 }
 
 // Closed fails the test unless the peer closes and sends nothing more.
