@@ -233,6 +233,39 @@ func TestDemoEnds(t *testing.T) {
 	})
 }
 
+// .ci/with-demo, which the load tests run under, has a demo ready before its command
+// and none behind it, and ends as the command does.
+func TestWithDemo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, command string
+		code          int
+		want          string
+	}{
+		{"a command", `for url in "$GATEWAY/identity/hello" "$ADMIN/readyz"; do curl -s -o /dev/null -w '%{http_code} ' "$url"; done`, 0, "200 200 "},
+		{"one that fails", "exit 99", 99, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := &demo{t: t, mark: fmt.Sprintf("GATEWAY_WITH_DEMO_TEST=%d", rand.Int())}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, root+"/.ci/with-demo", "bash", "-c", c.command)
+			cmd.Env = append(os.Environ(), d.mark, "BIN="+binaries)
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState == nil {
+				t.Fatal(err)
+			}
+			if got := cmd.ProcessState.ExitCode(); got != c.code || string(out) != c.want {
+				t.Errorf("exit code %d, want %d; it said %q, want %q", got, c.code, out, c.want)
+			}
+			if left := d.processes(); len(left) > 0 {
+				t.Errorf("processes %v are left", left)
+			}
+		})
+	}
+}
+
 // The command lines of README, in its order, on the file that the first one writes.
 func TestReadmeCommands(t *testing.T) {
 	t.Parallel()
@@ -299,7 +332,7 @@ func TestReadmeTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := regexp.MustCompile("(?m)(?:^|9902 )make ([a-z-]+)").FindAllStringSubmatch(readme(t), -1)
+	names := regexp.MustCompile("(?m)(?:^|9902 )make ([a-z0-9-]+)").FindAllStringSubmatch(readme(t), -1)
 	if len(names) < 5 {
 		t.Errorf("found %v", names)
 	}
