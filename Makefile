@@ -4,17 +4,18 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load soak-reload pgo audit clean
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load k6 find-rate soak-reload pgo audit clean
 
 export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COVERAGE := 90
 FUZZTIME ?= 20s
-RATE ?= 20000
+K6 := go.k6.io/k6@v1.8.1
+TEST ?= $(if $(RATE),load,smoke)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/gateway and bin/upstream (the demo services)
 	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -56,8 +57,23 @@ bench: build ## CPU per request beside nginx and HAProxy, interleaved; writes be
 	@.ci/need nginx:nginx haproxy:haproxy wrk:wrk
 	go run ./bench/compare -gateway '$(CURDIR)/bin/gateway'
 
+bench-load: RATE ?= 20000
 bench-load: build ## latencies and memory at RATE (20000) requests a second and half of it; writes bench/OPENLOOP.md
 	go run ./bench/compare -open-loop $(RATE) -gateway '$(CURDIR)/bin/gateway'
+
+# Each test has its own defaults; what is set here goes to it by the environment.
+k6: build bin/tools/k6 ## k6 TEST (smoke; load with a RATE; ramp spike soak websocket) against the demo: RATE DURATION VUS SCALE; writes bin/k6
+	@.ci/need curl:curl
+	@mkdir -p bin/k6
+	@.ci/with-demo bin/tools/k6 run --quiet --no-usage-report k6/$(TEST).js
+
+bin/tools/k6: # large: minutes at the first time
+	GOBIN='$(CURDIR)/bin/tools' nice go install $(K6)
+
+find-rate: build ## the highest rate that the demo's gateway answers cleanly on this machine; DURATION (5s) of each trial
+	@.ci/need curl:curl
+	go build -o bin/load ./bench/load
+	@.ci/with-demo bash -c 'bin/load -url "$$GATEWAY/identity/bytes/128" -find -rate 2000 -duration $(or $(DURATION),5s) >bin/find-rate.json'
 
 pgo: ## refreshes the profile that the gateway is built with, from a benchmark of whole exchanges
 	go test -run '^$$' -bench '^BenchmarkExchange$$' -benchtime 10s -cpuprofile cmd/gateway/default.pgo -o /dev/null ./core/gateway/gatewaytest
