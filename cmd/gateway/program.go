@@ -98,7 +98,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 		Meter: p.meter, Probes: p.probes(cfg), Log: p.log, API: p.api(begun),
 	})
 	if err := p.admin.Start(); err != nil {
-		return nil, errors.Join(err, p.gateway.Shutdown(context.Background(), gateway.Drain{}))
+		return nil, errors.Join(err, p.gateway.Close())
 	}
 	p.operators.Store(p.admin.Addr().(*net.TCPAddr))
 	p.admin.Update(cfg.Admin.Hosts, p.tokens(cfg), p.probes(cfg)) // a start that failed must leave no token behind

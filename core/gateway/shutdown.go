@@ -79,6 +79,15 @@ func (g *Gateway) Shutdown(ctx context.Context, d Drain) error {
 	return err
 }
 
+// Close stops at once and says nothing of it, for a program whose other parts could
+// not start. The gateway can't be used afterwards.
+func (g *Gateway) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	g.phase.Store(drainCutting)
+	return errors.Join(g.stopAccepting(ctx), g.cut(0), g.release(g.Current()))
+}
+
 // connections is how many are open, on all listeners.
 func (g *Gateway) connections() int {
 	n := 0

@@ -507,18 +507,14 @@ func TestWebSocketsAndTheService(t *testing.T) {
 // a service that is silent costs its time.
 func TestHandshakesFail(t *testing.T) {
 	t.Parallel()
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = nobody.Close()
+	const nobody = "127.0.0.1:1" // a port of the machine's own that no test gets
 	origin := gatewaytest.NewEcho(t)
 	silent := gatewaytest.NewRawOrigin(t, func(c *gatewaytest.OriginConn) { _, _ = io.Copy(io.Discard, c) })
 	g := gatewaytest.Run(t, `
 services:
-  a: {endpoints: [{url: "http://`+nobody.Addr().String()+`"}, {url: "`+origin.URL()+`"}], retry: {retries: 1, when: [connect]}}
+  a: {endpoints: [{url: "http://`+nobody+`"}, {url: "`+origin.URL()+`"}], retry: {retries: 1, when: [connect]}}
   silent: {endpoints: [{url: "`+silent.URL()+`"}], timeouts: {response: 200ms}, retry: off}
-  nobody: {endpoints: [{url: "http://`+nobody.Addr().String()+`"}], retry: off}
+  nobody: {endpoints: [{url: "http://`+nobody+`"}], retry: off}
 defaults: {plugins: {websocket: {connections: 4}}}
 routes:
   a: {match: {path: /a}, service: a}
