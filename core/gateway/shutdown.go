@@ -59,7 +59,7 @@ func (g *Gateway) draining() bool { return g.phase.Load() != serving }
 func (g *Gateway) Shutdown(ctx context.Context, d Drain) error {
 	began := time.Now()
 	g.phase.Store(drainAccepting)
-	g.log.Info().Dur("delay", d.Delay).Dur("drain", d.Timeout).Int("connections", g.connections()).Int64("exchanges", g.inFlight()).
+	g.log.Info().Stringer("delay", d.Delay).Stringer("drain", d.Timeout).Int("connections", g.connections()).Int64("exchanges", g.inFlight()).
 		Msg("draining: /readyz says 503, everybody is still served for the delay, and told to close")
 	wait(ctx, d.Delay)
 
@@ -69,13 +69,13 @@ func (g *Gateway) Shutdown(ctx context.Context, d Drain) error {
 	tunnels := g.drainTunnels(ctx)
 	g.phase.Store(drainIdle)
 	grace := min(idleGrace, d.Timeout/2)
-	g.log.Info().Int("connections", g.connections()).Dur("grace", grace).
+	g.log.Info().Int("connections", g.connections()).Stringer("grace", grace).
 		Msg("draining: no longer accepting; idle connections have the grace to send a last request")
 	g.await(ctx, grace)
 
 	g.phase.Store(drainCutting)
 	err = errors.Join(err, <-tunnels, g.cut(d.Timeout), g.release(g.Current()))
-	g.log.Info().Dur("took", time.Since(began)).Msg("drained")
+	g.log.Info().Stringer("took", time.Since(began).Round(time.Millisecond)).Msg("drained")
 	return err
 }
 
