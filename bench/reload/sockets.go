@@ -107,12 +107,14 @@ func (s *sockets) unharmed(told int) error {
 	return nil
 }
 
-// end closes them all.
+// end closes them all; the error says that one was dropped, or that none ever had
+// anything echoed.
 func (s *sockets) end() error {
 	close(s.ending)
 	s.running.Wait()
-	if s.echoes == 0 && len(s.dropped) == 0 {
-		return errors.New("no WebSocket had anything echoed")
+	err := s.unharmed(s.told)
+	if err == nil && s.echoes == 0 {
+		err = errors.New("no WebSocket had anything echoed")
 	}
-	return nil
+	return err
 }

@@ -32,14 +32,28 @@ func (st *stand) carryOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = st.measure(ctx, first)
-	if err == nil {
-		err = sockets.unharmed(0)
+	last, err := st.change(ctx, first, sockets)
+	// They would come back to a gateway that stops.
+	if err = errors.Join(err, sockets.end()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = st.replace(ctx, first, sockets)
+	return last.stop()
+}
+
+// change does to the first gateway what operators do, and returns the one that runs
+// in the end.
+func (st *stand) change(ctx context.Context, first *instance, sockets *sockets) (*instance, error) {
+	if err := st.measure(ctx, first); err != nil {
+		return nil, err
 	}
-	return errors.Join(err, sockets.end())
+	if err := sockets.unharmed(0); err != nil {
+		return nil, err
+	}
+	second, err := st.replace(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	return second, sockets.unharmed(st.sockets)
 }
 
 // say prints one line of the table.
@@ -115,8 +129,8 @@ func (st *stand) reloadAll(ctx context.Context, g *instance, done *int) error {
 }
 
 // replace starts a second gateway on the socket of the first, under load, and has the
-// first drain.
-func (st *stand) replace(ctx context.Context, first *instance, sockets *sockets) error {
+// first drain; it returns the second.
+func (st *stand) replace(ctx context.Context, first *instance) (*instance, error) {
 	var second *instance
 	var took time.Duration
 	r, err := st.under(ctx, st.duration, func() (err error) {
@@ -129,17 +143,14 @@ func (st *stand) replace(ctx context.Context, first *instance, sockets *sockets)
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	st.say("replaced", r, fmt.Sprintf("the first drained in %.1f s", took.Seconds()))
 	if err := r.flawless(); err != nil {
-		return err
+		return nil, err
 	}
 	if r.Reconnects == 0 {
-		return errors.New("no connection was told to close: the drain was not under load")
+		return nil, errors.New("no connection was told to close: the drain was not under load")
 	}
-	if err := sockets.unharmed(st.sockets); err != nil {
-		return err
-	}
-	return second.stop()
+	return second, nil
 }
