@@ -121,7 +121,7 @@ func (s *shower) fallback(f *field, depth int) {
 	case f.fallback != "":
 		text := f.fallback
 		if f.typ.Kind() == reflect.String {
-			text = quoteText(text, false)
+			text = quoteText(text, notString.MatchString(text)) // "1.2" would be read as a number
 		}
 		s.line(depth, f.name+": "+text, nil)
 	case f.typ.Kind() == reflect.Struct && !isScalar(f.typ):
