@@ -204,24 +204,52 @@ const soon = 14 * 24 * time.Hour
 // renewed late on purpose.
 const soonShare = 5
 
-// Warnings are what is doubtful about a pair, though it works.
+// Warnings are what is doubtful about a pair that is shown to clients, though it
+// works.
 func (p *Pair) Warnings(now time.Time) []string {
-	var out []string
-	life := p.Leaf.NotAfter.Sub(p.Leaf.NotBefore)
-	switch left := p.Leaf.NotAfter.Sub(now); {
-	case left < 0:
-		out = append(out, "the certificate has expired on "+date(p.Leaf.NotAfter)+": clients refuse it")
-	case now.Before(p.Leaf.NotBefore):
-		out = append(out, "the certificate is not valid before "+date(p.Leaf.NotBefore)+": clients refuse it until then")
-	case left < min(soon, life/soonShare):
-		out = append(out, "the certificate expires on "+date(p.Leaf.NotAfter)+": renew it")
-	}
+	out := p.ageing(now, "clients refuse")
 	if len(p.Leaf.DNSNames)+len(p.Leaf.IPAddresses) == 0 {
 		out = append(out, "the certificate holds no name (subjectAltName): clients refuse it")
 	}
-	if len(p.Leaf.ExtKeyUsage) > 0 && !slices.Contains(p.Leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(p.Leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
+	if !p.meant(x509.ExtKeyUsageServerAuth) {
 		out = append(out, "the certificate is not meant for servers (extendedKeyUsage): clients refuse it")
 	}
+	return append(out, p.broken()...)
+}
+
+// ClientWarnings are what is doubtful about a pair that is shown to services, though
+// it works.
+func (p *Pair) ClientWarnings(now time.Time) []string {
+	out := p.ageing(now, "services refuse")
+	if !p.meant(x509.ExtKeyUsageClientAuth) {
+		out = append(out, "the certificate is not meant for clients (extendedKeyUsage): services refuse it")
+	}
+	return append(out, p.broken()...)
+}
+
+// ageing tells of a certificate that is not good now, or not for long; refuse says
+// who does.
+func (p *Pair) ageing(now time.Time, refuse string) []string {
+	life := p.Leaf.NotAfter.Sub(p.Leaf.NotBefore)
+	switch left := p.Leaf.NotAfter.Sub(now); {
+	case left < 0:
+		return []string{"the certificate has expired on " + date(p.Leaf.NotAfter) + ": " + refuse + " it"}
+	case now.Before(p.Leaf.NotBefore):
+		return []string{"the certificate is not valid before " + date(p.Leaf.NotBefore) + ": " + refuse + " it until then"}
+	case left < min(soon, life/soonShare):
+		return []string{"the certificate expires on " + date(p.Leaf.NotAfter) + ": renew it"}
+	}
+	return nil
+}
+
+// meant says whether the certificate may be used so.
+func (p *Pair) meant(usage x509.ExtKeyUsage) bool {
+	all := p.Leaf.ExtKeyUsage
+	return len(all) == 0 || slices.Contains(all, usage) || slices.Contains(all, x509.ExtKeyUsageAny)
+}
+
+// broken tells of certificates of the chain that don't lead on.
+func (p *Pair) broken() (out []string) {
 	for i, c := range p.chain[1:] {
 		if p.chain[i].CheckSignatureFrom(c) != nil {
 			out = append(out, fmt.Sprintf("certificate %d of the chain has not signed the one before it: some clients refuse such a chain", i+2))
@@ -246,16 +274,28 @@ type Authorities struct {
 
 // ReadAuthorities reads the certificates of authorities.
 func ReadAuthorities(text string) (*Authorities, error) {
+	a, err := ReadTrusted(text)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range a.all {
+		if c.BasicConstraintsValid && !c.IsCA {
+			return nil, fmt.Errorf("want certificates of authorities, got one (number %d) that may not sign others", i+1)
+		}
+	}
+	return a, nil
+}
+
+// ReadTrusted reads certificates that are trusted as they are, those of authorities
+// and those of single servers: whoever shows one of these needs no authority.
+func ReadTrusted(text string) (*Authorities, error) {
 	all, err := Chain(text)
 	if err != nil {
 		return nil, err
 	}
 	a := &Authorities{Pool: x509.NewCertPool(), all: all}
 	sums := make([]string, 0, len(all))
-	for i, c := range all {
-		if c.BasicConstraintsValid && !c.IsCA {
-			return nil, fmt.Errorf("want certificates of authorities, got one (number %d) that may not sign others", i+1)
-		}
+	for _, c := range all {
 		a.Pool.AddCert(c)
 		sum := sha256.Sum256(c.Raw)
 		sums = append(sums, hex.EncodeToString(sum[:]))

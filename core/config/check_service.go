@@ -7,7 +7,13 @@ import (
 	"github.com/suuupra/gateway/core/setting"
 )
 
-const wantURL = "want http://host:port, got "
+const wantURL = "want http://host:port or https://host:port, got "
+
+// How the URLs of endpoints begin.
+const (
+	schemePlain = "http://"
+	schemeTLS   = "https://"
+)
 
 // service checks one service and its endpoints.
 func (c *checker) service(s *Service) {
@@ -48,13 +54,18 @@ func (c *checker) service(s *Service) {
 		}
 	}
 	c.retry(s.Node.Get("retry"), &s.Retry)
+	c.serviceTLS(s)
 }
 
 func emptyList(n *setting.Node) bool { return n.Kind == setting.List && len(n.Items) == 0 }
 
-// parseEndpoint reads http://host:port, with nothing before, between or after.
+// parseEndpoint reads http://host:port, or the same with https, with nothing before,
+// between or after.
 func parseEndpoint(s string) (address, bool) {
-	rest, ok := strings.CutPrefix(s, "http://")
+	rest, ok := strings.CutPrefix(s, schemePlain)
+	if !ok {
+		rest, ok = strings.CutPrefix(s, schemeTLS)
+	}
 	if !ok {
 		return address{}, false
 	}
@@ -69,20 +80,24 @@ func suggestURL(n *setting.Node) string {
 	}
 	text := n.Text
 	if !strings.Contains(text, "://") {
-		text = "http://" + text
+		text = schemePlain + text
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" {
+	if err != nil || u.User != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" {
 		return ""
 	}
-	host := u.Host
+	port, ok := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	if !ok {
+		return ""
+	}
+	meant := u.Scheme + "://" + u.Host
 	if u.Port() == "" {
-		host = strings.TrimSuffix(host, ":") + ":80"
+		meant = strings.TrimSuffix(meant, ":") + port
 	}
-	if _, ok := parseEndpoint("http://" + host); !ok {
+	if _, ok := parseEndpoint(meant); !ok {
 		return ""
 	}
-	return "http://" + host
+	return meant
 }
 
 // retry checks what several keys of a retry say together.

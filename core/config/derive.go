@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/suuupra/gateway/core/setting"
@@ -59,7 +60,27 @@ func mapOf(n *setting.Node) *setting.Node {
 
 func (d *deriver) services() {
 	base := mapOf(d.tree.Get("defaults").Get("service"))
-	d.each("services", func(e setting.Entry) *setting.Node { return setting.Merge(base, e.Value) })
+	plain := base.With("tls", nil)
+	d.each("services", func(e setting.Entry) *setting.Node {
+		if e.Value.Get("tls") == nil && !anySecure(e.Value.Get("endpoints")) {
+			return setting.Merge(plain, e.Value)
+		}
+		return setting.Merge(base, e.Value)
+	})
+}
+
+// anySecure says whether one of the endpoints may speak TLS.
+func anySecure(endpoints *setting.Node) bool {
+	if endpoints == nil || endpoints.Kind != setting.List {
+		return false
+	}
+	return slices.ContainsFunc(endpoints.Items, func(e *setting.Node) bool {
+		if e.Kind != setting.Map {
+			return false
+		}
+		n := e.Get("url")
+		return n != nil && (n.Unset || strings.HasPrefix(n.Text, schemeTLS))
+	})
 }
 
 func (d *deriver) routes() {

@@ -118,7 +118,8 @@ func finish(cfg *Config) {
 	for _, s := range cfg.Services {
 		s.Connections.Idle = min(s.Connections.Idle, s.Connections.Maximum)
 		for _, e := range s.Endpoints {
-			e.Address = strings.ToLower(strings.TrimPrefix(e.URL, "http://"))
+			_, address, _ := strings.Cut(e.URL, "://")
+			e.Address, e.Secure = strings.ToLower(address), strings.HasPrefix(e.URL, schemeTLS)
 		}
 	}
 }

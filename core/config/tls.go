@@ -81,9 +81,14 @@ func (c *checker) secure(l *Listener) {
 		c.clients(own.Node, &own.ClientAuth)
 		c.inherit(own, &t.ClientAuth)
 		c.pointless(own.Node, &own.ClientAuth)
-		if own.Pair = c.pair(own); own.Pair != nil {
-			c.names(own, owners)
+		own.Pair = c.pair(credential{own.Node, own.Certificate, own.Key})
+		if own.Pair == nil {
+			continue
 		}
+		for _, text := range own.Pair.Warnings(c.o.Now()) {
+			c.r.WarnNode(written(own.Node, "certificate"), text, "")
+		}
+		c.names(own, owners)
 	}
 }
 
@@ -132,36 +137,40 @@ func written(n *setting.Node, key string) *setting.Node {
 	return n
 }
 
+// credential is a certificate with its key, as it was written beside n.
+type credential struct {
+	node        *setting.Node
+	certificate setting.Content
+	key         setting.Secret
+}
+
 // pair reads a certificate and its key; nil if that can't be done, for which the
 // reason is reported.
-func (c *checker) pair(own *Certificate) *certificate.Pair {
+func (c *checker) pair(w credential) *certificate.Pair {
 	for _, key := range []string{"certificate", "key"} {
-		if missing(own.Node, key) && missing(own.Node, key+"_file") {
-			c.r.AddNode(own.Node, "want "+key+"_file or "+key+", got neither", "")
+		if missing(w.node, key) && missing(w.node, key+"_file") {
+			c.r.AddNode(w.node, "want "+key+"_file or "+key+", got neither", "")
 		}
 	}
-	if own.Certificate.IsZero() || own.Key.IsZero() {
+	if w.certificate.IsZero() || w.key.IsZero() {
 		return nil
 	}
-	c.private(own)
-	chain, err := certificate.Chain(own.Certificate.Text())
+	c.private(w)
+	chain, err := certificate.Chain(w.certificate.Text())
 	if err != nil {
-		c.r.AddNode(written(own.Node, "certificate"), err.Error(), "")
+		c.r.AddNode(written(w.node, "certificate"), err.Error(), "")
 	}
-	key, keyErr := certificate.Key(own.Key.Reveal())
+	key, keyErr := certificate.Key(w.key.Reveal())
 	if keyErr != nil {
-		c.r.AddNode(written(own.Node, "key"), keyErr.Error(), "")
+		c.r.AddNode(written(w.node, "key"), keyErr.Error(), "")
 	}
 	if errors.Join(err, keyErr) != nil {
 		return nil
 	}
 	pair, err := certificate.Join(chain, key)
 	if err != nil {
-		c.r.AddNode(written(own.Node, "key"), err.Error(), "")
+		c.r.AddNode(written(w.node, "key"), err.Error(), "")
 		return nil
-	}
-	for _, text := range pair.Warnings(c.o.Now()) {
-		c.r.WarnNode(written(own.Node, "certificate"), text, "")
 	}
 	return pair
 }
@@ -170,13 +179,13 @@ func (c *checker) pair(own *Certificate) *certificate.Pair {
 const othersMay = 0o077
 
 // private warns of a key that others can read.
-func (c *checker) private(own *Certificate) {
-	if own.Key.File() == "" {
+func (c *checker) private(w credential) {
+	if w.key.File() == "" {
 		return
 	}
 	// Where the mode can't be told there is nothing to warn of: the file was read.
-	if mode, err := c.o.FileMode(own.Key.File()); err == nil && mode.Perm()&othersMay != 0 {
-		c.r.WarnNode(written(own.Node, "key"), "other users can get at this file (its mode is "+mode.Perm().String()+"): chmod 600 it", "")
+	if mode, err := c.o.FileMode(w.key.File()); err == nil && mode.Perm()&othersMay != 0 {
+		c.r.WarnNode(written(w.node, "key"), "other users can get at this file (its mode is "+mode.Perm().String()+"): chmod 600 it", "")
 	}
 }
 

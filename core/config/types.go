@@ -136,17 +136,21 @@ type Service struct {
 	Timeouts    Timeouts         `yaml:"timeouts" doc:"How long to wait for the service; a route may override each."`
 	Connections Connections      `yaml:"connections" doc:"Connections to each endpoint."`
 	Retry       Retry            `yaml:"retry" doc:"When a request is sent again; off for never. A route may override each key."`
+	// TLS is nil where the defaults are good, and without https endpoints.
+	TLS *ServiceTLS `yaml:"tls" doc:"How https endpoints are verified, and what is shown to them; they are always verified."`
 }
 
 // Endpoint is one address of a service.
 type Endpoint struct {
 	At     setting.Position `yaml:"@at"`
 	Node   *setting.Node    `yaml:"@node"`
-	URL    string           `yaml:"url" doc:"http://host:port"`
+	URL    string           `yaml:"url" doc:"http://host:port or https://host:port"`
 	Weight int              `yaml:"weight" default:"1" min:"1" max:"1000" doc:"Share of the requests, relative to the other endpoints."`
 
 	// Address is the host:port of URL, the host in lower case.
 	Address string `yaml:"-"`
+	// Secure says that URL begins with https.
+	Secure bool `yaml:"-"`
 }
 
 // Timeouts bounds what the gateway waits for; 0: off, no bound of this kind.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/router"
+	"github.com/suuupra/gateway/core/setting"
 	"github.com/suuupra/gateway/core/upstream"
 )
 
@@ -24,7 +25,7 @@ func (c *compiler) service(d *config.Service) error {
 		},
 	}
 	for _, e := range d.Endpoints {
-		spec.Endpoints = append(spec.Endpoints, upstream.EndpointSpec{Address: e.Address, HostHeader: e.Address, Weight: e.Weight})
+		spec.Endpoints = append(spec.Endpoints, upstream.EndpointSpec{Address: e.Address, HostHeader: e.Address, Weight: e.Weight, TLS: endpointTLS(d, e)})
 	}
 	s, err := c.parts.Services.Acquire(spec)
 	if err != nil {
@@ -34,6 +35,20 @@ func (c *compiler) service(d *config.Service) error {
 	c.services[d.Name] = s
 	c.out.Services = append(c.out.Services, s)
 	return nil
+}
+
+// endpointTLS is how an endpoint of d is spoken to. Files are read by every load of
+// the configuration: what has changed in them makes another endpoint.
+func endpointTLS(d *config.Service, e *config.Endpoint) upstream.TLS {
+	if !e.Secure {
+		return upstream.TLS{}
+	}
+	out := upstream.TLS{ServerName: d.TLS.NameFor(e.Address), Minimum: d.TLS.Version()}
+	if d.TLS != nil {
+		// Where a text was read from changes nothing.
+		out.Authorities, out.Certificate, out.Key = d.TLS.CA.Text(), d.TLS.Certificate.Text(), setting.NewSecret(d.TLS.Key.Reveal())
+	}
+	return out
 }
 
 // balances maps the words of the configuration to balancers.

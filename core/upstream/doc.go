@@ -7,8 +7,9 @@
 // give them back; a service whose declaration did not change is the same one, with
 // its cursor and its retry budget, and an endpoint keeps its connections and its
 // counts as long as any declaration of its service holds it. The key of an endpoint
-// is its service, and all that changes how its connections behave: two services at
-// one address don't use up each other's connections.
+// is its service, and all that changes how its connections behave, the certificates of
+// its TLS included: two services at one address don't use up each other's connections,
+// and a renewed certificate is another endpoint, whose connections show it.
 //
 // # Balancing
 //

@@ -15,6 +15,7 @@ type Key struct {
 	Address     string // host:port
 	HostHeader  string
 	Connections ConnectionSettings
+	TLS         TLS
 }
 
 // Connections are an endpoint's connections. The transport owns what is behind.
@@ -94,7 +95,7 @@ func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
 	if s == nil {
 		s = &Service{Name: spec.Name, id: id, registry: r, Retry: spec.Retry, Timeouts: spec.Timeouts}
 		for _, e := range spec.Endpoints {
-			s.endpoints = append(s.endpoints, r.endpoint(Key{spec.Name, e.Address, e.HostHeader, spec.Connections}))
+			s.endpoints = append(s.endpoints, r.endpoint(Key{spec.Name, e.Address, e.HostHeader, spec.Connections, e.TLS}))
 			s.weights = append(s.weights, e.Weight)
 		}
 		s.balance(spec.Balance)

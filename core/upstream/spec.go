@@ -3,6 +3,8 @@ package upstream
 import (
 	"fmt"
 	"time"
+
+	"github.com/suuupra/gateway/core/setting"
 )
 
 // Balance is how requests are spread over the endpoints of a service.
@@ -73,6 +75,26 @@ type ConnectionSettings struct {
 	Keepalive   bool // false: one request for each connection
 }
 
+// TLS is how an endpoint is spoken to over TLS. It holds all that changes a
+// handshake, so that two equal ones may share connections and sessions. The zero
+// value is plain HTTP.
+type TLS struct {
+	// ServerName is what the endpoint's certificate must be for: a host name, or an
+	// IP address. It is never empty but in the zero value.
+	ServerName string
+	// Minimum is the oldest version, as crypto/tls has it.
+	Minimum uint16
+	// Authorities sign the endpoint's certificate, in PEM form; empty: those that the
+	// system trusts.
+	Authorities string
+	// Certificate and Key are shown to an endpoint that asks, in PEM form; empty: none.
+	Certificate string
+	Key         setting.Secret
+}
+
+// On says whether TLS is spoken.
+func (t *TLS) On() bool { return t.ServerName != "" }
+
 // ServiceSpec declares a service. Two equal specs are one service.
 type ServiceSpec struct {
 	Name        string
@@ -88,6 +110,7 @@ type EndpointSpec struct {
 	Address    string // host:port
 	HostHeader string // what Host says to it, where the route does not
 	Weight     int    // 1–1000
+	TLS        TLS
 }
 
 // largestWeight bounds the weights, so that a sequence stays small.
