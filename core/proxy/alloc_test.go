@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -100,6 +101,52 @@ func TestAllocs(t *testing.T) {
 				t.Errorf("%v allocations, want at most %v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestAllocsOverTLS: what crypto/tls allocates for an exchange is all that is
+// allocated for it. It counts both sides: a plain client of crypto/tls is the measure.
+func TestAllocsOverTLS(t *testing.T) {
+	const request = "GET /a?b=c HTTP/1.1\r\nHost: f\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=b\r\n\r\n"
+	answer := "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + fill(100)
+	o := secureOrigin(t, fixed(answer))
+	exchanges := func(conn net.Conn) float64 {
+		defer conn.Close()
+		sent, buf := []byte(request), make([]byte, 1<<10)
+		once := func() {
+			if _, err := conn.Write(sent); err != nil {
+				t.Fatal(err)
+			}
+			for n := 0; !finished(buf[:n], nil); {
+				m, err := conn.Read(buf[n:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += m
+			}
+		}
+		once()
+		once()
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		return testing.AllocsPerRun(300, once)
+	}
+	config, err := clientConfig(o.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct, err := tls.Dial("tcp", o.address(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := exchanges(direct)
+	f := newFront(t, o)
+	f.ended = make(chan ended) // nobody listens, and nobody is waited for
+	client, err := net.Dial("tcp", f.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := exchanges(client); got > want || f.busy()+f.idle() != 1 {
+		t.Errorf("%v allocations an exchange, crypto/tls alone makes %v", got, want)
 	}
 }
 

@@ -65,6 +65,8 @@ type conn struct {
 	available func(fd uintptr)
 	own       glance // the exchange's
 
+	secure *secure // nil on a plain connection
+
 	reused    bool  // it carried a request before
 	sent      bool  // a byte of the request at hand was handed to the kernel
 	cut       bool  // the service answered before the request was out
@@ -92,10 +94,17 @@ func newConn(p *pool, nc *net.TCPConn) (*conn, error) {
 // request hands over the bytes of a request: they are written by the next Read,
 // in the same visit to the poller, so that the reader waits for the answer
 // without a system call that could only find nothing. p is borrowed until then.
-func (c *conn) request(p []byte) { c.out = p }
+func (c *conn) request(p []byte) {
+	if c.secure != nil {
+		c.secure.request(p)
+		return
+	}
+	c.out = p
+}
 
 // Read fills p with bytes of the answer; it waits until readDue. It implements
-// io.Reader for the connection's bufio.Reader, and writes what request left.
+// io.Reader for the connection's bufio.Reader, or for TLS below that, and writes what
+// request left.
 func (c *conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -132,6 +141,9 @@ func (c *conn) forget() { c.in, c.out = nil, nil }
 // more reads what has come into p, without waiting, and returns how much that is.
 // Whatever else it meets, the next Read meets again.
 func (c *conn) more(p []byte) int {
+	if c.secure != nil {
+		return c.secure.more(p)
+	}
 	c.in, c.n = p, 0
 	defer c.forget()
 	if err := c.raw.Control(c.available); err != nil {
@@ -164,9 +176,16 @@ func (c *conn) onReadable(fd uintptr) bool {
 		return c.onRequest(fd)
 	}
 	n, errno := socket.Read(fd, c.in)
-	switch {
-	case errno == syscall.EAGAIN:
+	if errno == syscall.EAGAIN {
 		return false
+	}
+	c.took(n, errno)
+	return true
+}
+
+// took notes what a read has brought.
+func (c *conn) took(n int, errno syscall.Errno) {
+	switch {
 	case errno != 0:
 		c.err = os.NewSyscallError("read", errno)
 	case n == 0:
@@ -174,7 +193,6 @@ func (c *conn) onReadable(fd uintptr) bool {
 	default:
 		c.n = n
 	}
-	return true
 }
 
 // onRequest looks, then writes. It returns true when there is nothing to wait for.
@@ -203,6 +221,9 @@ func (c *conn) onRequest(fd uintptr) bool {
 // stopped reading, it may have answered: then that answer is what counts, and
 // the caller goes on to read it.
 func (c *conn) writeRest() error {
+	if c.secure != nil {
+		return c.secure.writeRest()
+	}
 	rest := c.out
 	c.out = nil
 	c.watch.uploading.Store(writing)
@@ -221,22 +242,32 @@ var errAnswered = errors.New("the service answered before the end of the request
 // write writes all of p, waiting until writeDue. It gives up with errAnswered
 // when the sweeper finds an answer while the service does not read.
 func (c *conn) write(p []byte) error {
+	if c.secure != nil {
+		return c.secure.write(p)
+	}
+	_, err := c.put(p)
+	return err
+}
+
+// put does that with the bytes as they are, and returns those that were not written.
+func (c *conn) put(p []byte) (rest []byte, err error) {
 	for {
 		if err := c.armWrite(); err != nil {
-			return err
+			return p, err
 		}
 		n, err := c.nc.Write(p)
 		p = p[n:]
 		c.sent = c.sent || n > 0
 		switch {
 		case err == nil:
-			return nil
+			return nil, nil
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return c.failed(err)
+			return p, c.failed(err)
 		case c.watch.answered.Load():
-			return errAnswered
+			c.writeArmed = unset
+			return p, errAnswered
 		case c.clock.Mono() >= c.writeDue:
-			return errTimeout
+			return p, errTimeout
 		}
 		c.writeArmed = unset
 	}
@@ -278,8 +309,32 @@ func (c *conn) instant(due int64) time.Time {
 	return time.Now().Add(time.Duration(due - c.clock.Mono()))
 }
 
-// silent looks what stands on the socket, without waiting and without taking it.
-func (c *conn) silent() socket.Sight { return c.own.look(c.raw) }
+// silent looks whether bytes of an answer have come, without waiting and without
+// taking them.
+func (c *conn) silent() socket.Sight {
+	if c.secure != nil {
+		return c.secure.silent()
+	}
+	return c.own.look(c.raw)
+}
+
+// quiet returns the error of a connection that should be silent before its next use.
+func (c *conn) quiet() error {
+	if c.secure != nil {
+		return c.secure.quiet()
+	}
+	return unexpected(c.own.look(c.raw))
+}
+
+// answered says whether the service has answered, or left, during an upload.
+func (c *conn) answered() bool {
+	return c.secure == nil && c.watch.answered.Load() || c.silent() != socket.Silent
+}
+
+// stirs says, to the sweeper, whether the service has answered or left.
+func (c *conn) stirs(mode int32) bool {
+	return c.watch.glance.look(c.raw) != socket.Silent && (c.secure == nil || c.secure.stirs(mode))
+}
 
 // unexpected returns the error of a connection that should be silent.
 func unexpected(s socket.Sight) error {

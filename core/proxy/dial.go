@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// dial opens a connection, until due (monotonic ns). An address that is no name is
+// dial opens a connection, its handshake included, until due (monotonic ns). An address that is no name is
 // connected to as it is; a name is asked for by the system's rules, and its IPv6
 // and IPv4 addresses are raced (RFC 8305). Proxies of the environment are not
 // used (SECURITY C13).
@@ -24,12 +24,17 @@ func (p *pool) dial(due int64) (*conn, error) {
 		p.proxy.metrics.dialErrors.Add(0, 1)
 		return nil, fmt.Errorf("connecting to %s: %w", p.address, err)
 	}
-	p.proxy.metrics.dials.Add(0, 1)
 	c, err := newConn(p, nc.(*net.TCPConn))
+	if err == nil && p.sealing != nil {
+		if err = p.sealing.shake(c, due); err != nil {
+			p.proxy.metrics.dialErrors.Add(0, 1)
+		}
+	}
 	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
+	p.proxy.metrics.dials.Add(0, 1)
 	p.proxy.sweeper.add(c)
 	return c, nil
 }

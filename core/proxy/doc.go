@@ -20,6 +20,9 @@
 //  8. A short answer is read whole and the connection goes back; a long or endless one becomes the
 //     body stream of the response (stream.go), and the exchange ends when that closes.
 //
+// An https endpoint's connection has TLS between reader and socket (secure.go), and its
+// handshake is a part of dialling (handshake.go). Plain ones know nothing of it.
+//
 // One goroutine for each proxy (sweeper.go) notices clients that went away, early
 // answers to stalled uploads, and connections that were idle for too long.
 //

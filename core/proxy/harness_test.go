@@ -2,12 +2,14 @@ package proxy
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
 
+	"github.com/suuupra/gateway/core/certificate/certificatetest"
 	"github.com/suuupra/gateway/core/clientip"
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/listen"
@@ -35,6 +38,8 @@ func TestMain(m *testing.M) {
 // keeps every byte that reached it.
 type origin struct {
 	listener net.Listener
+	tls      *tls.Config // nil: plain HTTP
+	spec     upstream.TLS
 	group    sync.WaitGroup
 	closing  chan struct{}
 	closed   sync.Once
@@ -48,20 +53,36 @@ type origin struct {
 type link struct {
 	net.Conn
 	r     *bufio.Reader
-	index int // which connection of the origin's it is, from 0
+	raw   net.Conn // below TLS
+	index int      // which connection of the origin's it is, from 0
 	over  <-chan struct{}
 }
 
 // hold waits until the origin closes.
 func (l *link) hold() { <-l.over }
 
+// newOrigin starts an origin; in tests below TestOverTLS it speaks TLS.
 func newOrigin(t testing.TB, serve func(*link)) *origin {
+	t.Helper()
+	if strings.HasPrefix(t.Name(), overTLS) {
+		authority := certificatetest.NewAuthority(t)
+		leaf := authority.Issue(t, "origin.test")
+		return newSecureOrigin(t, &tls.Config{Certificates: []tls.Certificate{leaf.Pair.TLS}},
+			upstream.TLS{ServerName: "origin.test", Minimum: tls.VersionTLS12, Authorities: authority.PEM}, serve)
+	}
+	return newSecureOrigin(t, nil, upstream.TLS{}, serve)
+}
+
+// overTLS begins the names of tests whose origins speak TLS.
+const overTLS = "TestOverTLS"
+
+func newSecureOrigin(t testing.TB, config *tls.Config, spec upstream.TLS, serve func(*link)) *origin {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &origin{listener: l, closing: make(chan struct{})}
+	o := &origin{listener: l, tls: config, spec: spec, closing: make(chan struct{})}
 	o.group.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -74,8 +95,13 @@ func newOrigin(t testing.TB, serve func(*link)) *origin {
 			o.got = append(o.got, nil)
 			o.mu.Unlock()
 			o.group.Go(func() {
-				defer conn.Close()
-				serve(&link{Conn: conn, r: bufio.NewReader(&recorder{o, i, conn}), index: i, over: o.closing})
+				raw := conn
+				defer raw.Close()
+				if o.tls != nil {
+					conn = tls.Server(raw, o.tls)
+					defer conn.Close()
+				}
+				serve(&link{Conn: conn, r: bufio.NewReader(&recorder{o, i, conn}), raw: raw, index: i, over: o.closing})
 			})
 		}
 	})
@@ -195,7 +221,7 @@ func newFront(t testing.TB, o *origin, change ...func(*options)) *front {
 	set := options{
 		spec: upstream.ServiceSpec{
 			Name:        "svc",
-			Endpoints:   []upstream.EndpointSpec{{Address: o.address(), HostHeader: "origin.test", Weight: 1}},
+			Endpoints:   []upstream.EndpointSpec{{Address: o.address(), HostHeader: "origin.test", Weight: 1, TLS: o.spec}},
 			Connections: upstream.ConnectionSettings{Maximum: 64, Idle: 64, IdleTimeout: time.Minute, Keepalive: true},
 		},
 		route: pipeline.Route{

@@ -24,6 +24,7 @@ type pool struct {
 	proxy    *Proxy
 	address  string
 	settings upstream.ConnectionSettings
+	sealing  *sealing // nil: plain HTTP
 
 	mu      sync.Mutex
 	idle    []*conn
@@ -139,6 +140,9 @@ func (p *pool) put(c *conn, now int64) {
 // drop closes a connection and lets another take its place.
 func (p *pool) drop(c *conn) {
 	p.proxy.sweeper.remove(c)
+	if c.secure != nil {
+		c.secure.farewell()
+	}
 	c.close()
 	p.forget()
 }

@@ -32,6 +32,7 @@ type Options struct {
 type Proxy struct {
 	clock     clock.Clock
 	metrics   metrics
+	meter     *meter.Set
 	untrusted func(netip.Addr)
 	barred    func(netip.AddrPort) bool
 	limits    *wire.Limits // of answers
@@ -64,6 +65,7 @@ func New(o Options) *Proxy {
 	p := &Proxy{
 		clock:     o.Clock,
 		metrics:   newMetrics(o.Meter),
+		meter:     o.Meter,
 		untrusted: o.Untrusted,
 		tunnels:   tunnel.New(o.Clock, o.Meter),
 		barred:    o.Barred,
@@ -97,7 +99,7 @@ func (p *Proxy) Close() {
 // Open returns the pool of connections to an endpoint. It connects to nothing
 // yet. It implements upstream.Opener.
 func (p *Proxy) Open(k upstream.Key) upstream.Connections {
-	pool := &pool{proxy: p, address: k.Address, settings: k.Connections}
+	pool := &pool{proxy: p, address: k.Address, settings: k.Connections, sealing: newSealing(k, p.meter)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pools[pool] = struct{}{}

@@ -622,13 +622,13 @@ func TestAnArmedDeadlineThatFiresEarlyIsArmedAgain(t *testing.T) {
 				return
 			}
 			if i == 1 {
-				time.Sleep(150 * time.Millisecond) // longer than what is left of the first deadline
+				time.Sleep(within(150 * time.Millisecond)) // longer than what is left of the first deadline
 			}
 			l.send(okAnswer)
 		}
 	})
 	f := newFront(t, o, func(o *options) {
-		o.route.Timeouts = upstream.Timeouts{Connect: time.Second, Response: 250 * time.Millisecond}
+		o.route.Timeouts = upstream.Timeouts{Connect: 5 * time.Second, Response: within(250 * time.Millisecond)}
 	})
 	c := f.dial()
 	for i := range 3 {
@@ -637,7 +637,7 @@ func TestAnArmedDeadlineThatFiresEarlyIsArmedAgain(t *testing.T) {
 			t.Fatalf("request %d: %+v", i, r)
 		}
 		if i == 0 {
-			time.Sleep(180 * time.Millisecond) // the connection idles under the first deadline
+			time.Sleep(within(180 * time.Millisecond)) // the connection idles under the first deadline
 		}
 	}
 	if o.accepts() != 1 {

@@ -236,7 +236,7 @@ func (s *stream) receive(p []byte) (int, error) {
 	}
 	c.readDue = s.trip.idleDue()
 	n, err := c.br.Read(p)
-	if err == nil && n == buffered && n < len(p) && s.flowing {
+	if err == nil && (n == buffered || c.secure != nil) && n < len(p) && s.flowing {
 		n += c.more(p[n:])
 	}
 	return n, err

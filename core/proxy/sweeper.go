@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/suuupra/gateway/core/pipeline"
-	"github.com/suuupra/gateway/core/socket"
 )
 
 const (
@@ -142,7 +141,7 @@ func (w *watch) look(c *conn, now int64, both bool) {
 		c.pool.proxy.metrics.clientAborts.Add(0, 1)
 		return
 	}
-	if mode := w.uploading.Load(); mode != notUploading && !w.answered.Load() && w.glance.look(c.raw) != socket.Silent {
+	if mode := w.uploading.Load(); mode != notUploading && !w.answered.Load() && c.stirs(mode) {
 		w.answered.Store(true)
 		c.wakeWriter()
 		if mode == readingClient {

@@ -232,7 +232,7 @@ func (t *trip) exchange(c *conn) failure {
 func (t *trip) exchangeStreamed(c *conn) failure {
 	t.x.Tries++
 	t.setTryDue()
-	if err := unexpected(c.silent()); err != nil {
+	if err := c.quiet(); err != nil {
 		return t.lost(c, err)
 	}
 	c.readDue, c.writeDue = t.tryDue, t.idleDue()
@@ -269,6 +269,9 @@ func (t *trip) lost(c *conn, err error) failure {
 		return failure{err: errClientGone}
 	case errors.Is(err, errTimeout):
 		return failure{err: fmt.Errorf("waiting for %s: %w", c.pool.address, err), fault: fault.UpstreamTimeout, kind: upstream.OnTimeout}
+	case c.late(err):
+		err = c.pool.sealing.refused(c, err)
+		return failure{err: err, fault: fault.BadGateway, kind: upstream.OnConnect, unsent: true}
 	default:
 		return failure{err: fmt.Errorf("talking to %s: %w", c.pool.address, err), fault: fault.BadGateway, kind: upstream.OnReset, unsent: !c.sent}
 	}
@@ -319,7 +322,7 @@ func (t *trip) giveBack(clean bool) {
 	c := t.conn
 	t.conn = nil
 	c.watch.end(t.now)
-	if clean && t.whole && !c.cut && t.keepAlive && !c.answer.Head().Close && c.br.Buffered() == 0 && !c.watch.gone.Load() {
+	if clean && t.whole && !c.cut && t.keepAlive && !c.answer.Head().Close && c.br.Buffered() == 0 && !c.watch.gone.Load() && (c.secure == nil || c.secure.atRest()) {
 		c.pool.put(c, max(t.headAt, t.now))
 		return
 	}

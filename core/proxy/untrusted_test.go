@@ -234,7 +234,8 @@ func TestAnswersThatBreakOff(t *testing.T) {
 					if c.reset {
 						// Everything is read before the reset, so that it comes in the middle.
 						time.Sleep(20 * time.Millisecond)
-						_ = l.Conn.(*net.TCPConn).SetLinger(0)
+						_ = l.raw.(*net.TCPConn).SetLinger(0)
+						_ = l.raw.Close()
 					}
 				})
 				f := newFront(t, o)
@@ -364,11 +365,14 @@ func TestAnEarlyAnswerToABufferedBody(t *testing.T) {
 			l.hold()
 		}
 	})
-	const size = 32 << 20
-	f := newFront(t, o, func(o *options) { o.route.BodyLimit, o.route.Buffer = -1, 2*size })
+	const size = 8 << 20 // more than the buffers of the two sockets hold
+	f := newFront(t, o, func(o *options) {
+		o.route.BodyLimit, o.route.Buffer = -1, 2*size
+		o.route.Timeouts = upstream.Timeouts{Connect: 5 * time.Second}
+	})
 	c := f.dial()
 	go func() {
-		_, _ = io.WriteString(c.Conn, "POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 33554432\r\n\r\n"+strings.Repeat("x", size))
+		_, _ = io.WriteString(c.Conn, "POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 8388608\r\n\r\n"+strings.Repeat("x", size))
 	}()
 	if r := c.read("POST"); r.status != 401 || r.body != "no" {
 		t.Fatalf("got %+v", r)

@@ -184,10 +184,8 @@ func (t *trip) switchOver() pipeline.Verdict {
 	t.conn = nil
 	c.watch.end(t.now)
 	c.pool.surrender(c)
-	early, _ := c.br.Peek(c.br.Buffered()) // what is buffered can be peeked
-	// A socket that refuses is closed, and says so to whoever uses it next.
-	_ = c.nc.SetDeadline(time.Time{})
-	x.Switched = &switched{conn: c.nc, early: bytes.Clone(early), endpoint: t.endpoint}
+	conn, early := c.detach()
+	x.Switched = &switched{conn: conn, early: early, endpoint: t.endpoint}
 	t.endpoint = nil
 	return pipeline.Switch
 }

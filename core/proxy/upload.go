@@ -48,7 +48,7 @@ func (t *trip) upload(c *conn) error {
 		case err == nil:
 		case err == io.EOF:
 			return t.finish(c, left)
-		case c.watch.answered.Load() || c.silent() != socket.Silent:
+		case c.answered():
 			return errAnswered
 		default:
 			return clientError{err}
@@ -92,7 +92,7 @@ func (t *trip) interim(c *conn) error {
 			return errAnswered
 		case t.headRead:
 			return errAnswered
-		case c.br.Buffered() == 0:
+		case c.br.Buffered() == 0 && (c.secure == nil || c.silent() == socket.Silent):
 			return nil
 		}
 	}
