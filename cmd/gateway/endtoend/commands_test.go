@@ -253,7 +253,7 @@ func shipped(t *testing.T) []string {
 func TestShippedConfigurations(t *testing.T) {
 	t.Parallel()
 	for _, name := range shipped(t) {
-		if filepath.Base(name) == "tls.yaml" {
+		if strings.HasPrefix(filepath.Base(name), "tls") {
 			name = withCertificates(t, name)
 		}
 		if r := do(t, ".", "check", "-c", name); r.code != exitOK || r.err != "" || !strings.HasPrefix(r.out, "ok: ") {
@@ -279,8 +279,11 @@ func certificates(t *testing.T, dir string) string {
 	ca := certificatetest.NewAuthority(t)
 	ca.Issue(t, "api.example.com").Write(t, dir, "api")
 	ca.Issue(t, "*.partners.example.com").Write(t, dir, "partners")
-	if err := os.WriteFile(filepath.Join(dir, "partners-ca.pem"), []byte(ca.PEM), 0o600); err != nil {
-		t.Fatal(err)
+	ca.Issue(t, "gateway.internal").Write(t, dir, "gateway")
+	for _, name := range []string{"partners-ca.pem", "internal-ca.pem"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(ca.PEM), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

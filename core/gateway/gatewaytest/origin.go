@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 type Origin struct {
 	t        testing.TB
 	listener net.Listener
+	scheme   string
 	serve    func(*OriginConn)
 	group    sync.WaitGroup
 
@@ -38,7 +40,17 @@ const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 // NewOrigin starts an endpoint that answers each request with what answer returns
 // for its raw bytes. An answer of "" closes the connection without a word.
 func NewOrigin(t testing.TB, answer func(request string) string) *Origin {
-	return NewRawOrigin(t, func(c *OriginConn) {
+	return NewRawOrigin(t, replying(answer))
+}
+
+// NewTLSOrigin is NewOrigin over TLS.
+func NewTLSOrigin(t testing.TB, config *tls.Config, answer func(request string) string) *Origin {
+	t.Helper()
+	return newOrigin(t, config, replying(answer))
+}
+
+func replying(answer func(request string) string) func(*OriginConn) {
+	return func(c *OriginConn) {
 		for {
 			request, err := c.ReadRequest()
 			if err != nil {
@@ -52,18 +64,33 @@ func NewOrigin(t testing.TB, answer func(request string) string) *Origin {
 				return
 			}
 		}
-	})
+	}
 }
 
 // NewRawOrigin starts an endpoint whose connections are served by serve; each is
 // closed when serve returns.
 func NewRawOrigin(t testing.TB, serve func(*OriginConn)) *Origin {
 	t.Helper()
+	return newOrigin(t, nil, serve)
+}
+
+// NewRawTLSOrigin is NewRawOrigin over TLS.
+func NewRawTLSOrigin(t testing.TB, config *tls.Config, serve func(*OriginConn)) *Origin {
+	t.Helper()
+	return newOrigin(t, config, serve)
+}
+
+// newOrigin speaks TLS if config is not nil.
+func newOrigin(t testing.TB, config *tls.Config, serve func(*OriginConn)) *Origin {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("starting an origin: %v", err)
 	}
-	o := &Origin{t: t, listener: l, serve: serve}
+	o := &Origin{t: t, listener: l, scheme: "http://", serve: serve}
+	if config != nil {
+		o.listener, o.scheme = tls.NewListener(l, config), "https://"
+	}
 	o.group.Go(o.accept)
 	t.Cleanup(o.Close)
 	return o
@@ -111,7 +138,7 @@ func (o *Origin) Close() {
 func (o *Origin) Address() string { return o.listener.Addr().String() }
 
 // URL is the address as a configuration names it.
-func (o *Origin) URL() string { return "http://" + o.Address() }
+func (o *Origin) URL() string { return o.scheme + o.Address() }
 
 // Requests returns the raw bytes of each request so far, broken ones included.
 func (o *Origin) Requests() []string {
