@@ -427,7 +427,7 @@ func TestAHandshakeThatStalls(t *testing.T) {
 	if r := f.get(); r.status != 504 {
 		t.Fatalf("got %+v", r)
 	}
-	if took := time.Since(start); took > within(time.Second) {
+	if took := time.Since(start); took > within(3*time.Second) { // long, for busy machines: other timeouts are 5 s
 		t.Errorf("it took %s", took)
 	}
 	if e := f.over(); e.fault != "upstream_timeout" || !errors.Is(e.cause, errTimeout) {
