@@ -448,12 +448,16 @@ func TestBacktrackingIsBounded(t *testing.T) {
 	table := mustCompile(t, entries)
 	q := request(t, "GET h"+strings.Repeat("/a", 5000))
 	var f Found[string]
-	start := time.Now()
-	if table.Lookup(q, &f) != NoRoute {
-		t.Fatal("matched")
+	best := time.Hour // of several: the machine does other things too
+	for range 5 {
+		start := time.Now()
+		if table.Lookup(q, &f) != NoRoute {
+			t.Fatal("matched")
+		}
+		best = min(best, time.Since(start))
 	}
-	if d := time.Since(start); d > 100*time.Millisecond {
-		t.Errorf("a failing lookup takes %v", d)
+	if best > 100*time.Millisecond {
+		t.Errorf("a failing lookup takes %v", best)
 	}
 	if got := lookup(t, table, "GET h"+strings.Repeat("/b", levels)+"/end"); !strings.HasPrefix(got, "4095 p0=b") {
 		t.Error(got)
