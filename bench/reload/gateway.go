@@ -71,7 +71,7 @@ func (st *stand) launch(ctx context.Context, name string) (*instance, error) {
 	if err := st.start(g.cmd); err != nil {
 		return nil, fmt.Errorf("start gateway %s: %w", name, err)
 	}
-	return g, until(ctx, "gateway "+name+" is ready", func() error {
+	return g, until(ctx, "gateway "+name+" is ready", pollWait, func() error {
 		_, err := g.get(ctx, "/readyz")
 		return err
 	})
@@ -110,7 +110,7 @@ func (g *instance) reload(ctx context.Context, number int) error {
 		return fmt.Errorf("ask for reload %d: %w", number, err)
 	}
 	want := fmt.Sprintf("gateway_config_reloads_total{outcome=\"applied\"} %d\n", number)
-	return until(ctx, fmt.Sprintf("reload %d", number), func() error {
+	return until(ctx, fmt.Sprintf("reload %d", number), lookWait, func() error {
 		text, err := g.get(ctx, "/metrics")
 		if err == nil && !strings.Contains(text, want) {
 			err = fmt.Errorf("/metrics does not say %q", want)
