@@ -145,7 +145,11 @@ func TestC10_Strangers(t *testing.T) {
 		if rest, _ := io.ReadAll(c.r); len(rest) > 0 {
 			t.Errorf("a stranger gets %q", rest)
 		}
-		eventually(t, "it is counted", func() bool { return s.Strangers() == 1 })
+		eventually(t, "it is counted and told", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return s.Strangers() == 1 && told != nil
+		})
 		mu.Lock()
 		if !errors.Is(told, ErrStranger) || s.Accepted() != 0 || s.Open() != 0 {
 			t.Errorf("told %v; accepted %d", told, s.Accepted())
