@@ -41,9 +41,10 @@ export const promised = {
 };
 
 // onSchedule is the promise of a test that sends at a rate: k6 drops what it can't send
-// in time, and a rate that was not reached proves nothing.
+// in time, and a rate that was not reached proves nothing. A hundredth may go: where k6
+// shares its cores with the gateway, its own pauses drop a few in a thousand.
 export function onSchedule(requests) {
-  return Object.assign({ dropped_iterations: [`count<${Math.ceil(1 + requests / 1000)}`] }, promised);
+  return Object.assign({ dropped_iterations: [`count<${Math.ceil(1 + requests / 100)}`] }, promised);
 }
 
 // users is how many virtual users a rate needs. One is busy for as long as an answer takes:
