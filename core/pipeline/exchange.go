@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/fault"
+	"github.com/suuupra/gateway/core/principal"
 	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/upstream"
 	"github.com/suuupra/gateway/core/wire"
@@ -93,8 +94,11 @@ type Exchange struct {
 	// Preflight says that the request is a CORS preflight, and Route the one that the
 	// request it asks about would meet (SECURITY C14).
 	Preflight bool
-	Client    netip.Addr // who calls, by SECURITY C10
+	Client    netip.Addr // where the call comes from, by SECURITY C10
 	Scheme    string     // "http" or "https", as the client sees it
+
+	// Principal is who calls; nil: nobody said, or nothing asked yet. Immutable.
+	Principal *principal.Principal
 
 	// WebSocket says that the request is a WebSocket's handshake by its method, version,
 	// Connection and Upgrade, and has no body (SECURITY C5). Its Sec-WebSocket fields

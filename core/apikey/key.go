@@ -1,0 +1,29 @@
+package apikey
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/suuupra/gateway/core/principal"
+)
+
+// Key is an API key that was good when it was looked at. It is immutable and
+// shared by all who present it.
+type Key struct {
+	Principal principal.Principal // Key, Client, User, Scopes and Policy are set
+	Name      string
+	Version   int            // which secret of the key was shown (SPEC AK3)
+	AllowFrom []netip.Prefix // empty: from anywhere
+	Expires   int64          // unix seconds; 0: never
+}
+
+// Why a key is refused. Errors of this package wrap exactly one of these; their
+// text never holds any of the secret's bytes.
+var (
+	ErrMalformed   = errors.New("not an API key") // form or checksum: no store was asked
+	ErrUnknown     = errors.New("no such API key")
+	ErrInactive    = errors.New("the API key was revoked or switched off")
+	ErrExpired     = errors.New("the API key has expired")
+	ErrAddress     = errors.New("the API key may not be used from this address")
+	ErrUnavailable = errors.New("the API key can't be looked up now")
+)
