@@ -1,0 +1,147 @@
+package testenv
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// RedisServer is a private redis-server. Its methods belong to one goroutine at a time.
+type RedisServer struct {
+	*server
+	t         testing.TB // whom Stop and Start fail; nil for the shared one
+	arguments []string
+}
+
+var sharedRedis = sync.OnceValues(func() (*RedisServer, error) { return newRedis() })
+
+// Redis returns the server that the tests of this binary share. Tests that share it
+// at the same time use prefixes of their own, and never stop it.
+func Redis(t testing.TB) *RedisServer {
+	t.Helper()
+	s, err := sharedRedis()
+	must(t, err)
+	return s
+}
+
+// NewRedis starts a server for this test alone, which may stop and start it; further
+// arguments are redis-server's. It ends with the test.
+func NewRedis(t testing.TB, arguments ...string) *RedisServer {
+	t.Helper()
+	s, err := newRedis(arguments...)
+	must(t, err)
+	s.t = t
+	t.Cleanup(func() { s.remove(syscall.SIGKILL) })
+	return s
+}
+
+func newRedis(arguments ...string) (*RedisServer, error) {
+	place, err := place(nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &RedisServer{server: place, arguments: arguments}
+	if err := s.begin(); err != nil {
+		s.remove(syscall.SIGKILL)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *RedisServer) begin() error {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return fmt.Errorf("redis-server is not installed (Debian package redis-server; `make test` installs it): %w", err)
+	}
+	arguments := append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
+	}, s.arguments...)
+	return s.start(exec.Command(path, arguments...), func() error {
+		answer, err := s.ask("PING")
+		if err == nil && answer != "+PONG" && !strings.HasPrefix(answer, "-NOAUTH") {
+			err = fmt.Errorf("redis-server answered %q", answer)
+		}
+		return err
+	})
+}
+
+// Address is where it listens, host:port.
+func (s *RedisServer) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// Stop kills the server, with all that it holds. A second call does nothing.
+func (s *RedisServer) Stop() {
+	s.own()
+	s.stop(syscall.SIGKILL)
+}
+
+// Start starts it again, empty, at the same port.
+func (s *RedisServer) Start() {
+	s.own()
+	s.t.Helper()
+	must(s.t, s.begin())
+}
+
+// own refuses what would hurt the tests that share a server.
+func (s *RedisServer) own() {
+	if s.t == nil {
+		panic("testenv: the shared redis-server is not to be stopped; take one of your own by NewRedis")
+	}
+}
+
+// FlushAll removes all that the server holds.
+func (s *RedisServer) FlushAll(t testing.TB) {
+	t.Helper()
+	if answer := s.Do(t, "FLUSHALL"); answer != "+OK" {
+		t.Fatalf("FLUSHALL answered %q", answer)
+	}
+}
+
+// Pause makes the server hang: it keeps its connections and answers nothing.
+func (s *RedisServer) Pause() {
+	s.own()
+	must(s.t, s.command.Process.Signal(syscall.SIGSTOP))
+}
+
+// Resume ends Pause.
+func (s *RedisServer) Resume() { must(s.t, s.command.Process.Signal(syscall.SIGCONT)) }
+
+// Do sends one command and returns the first line of the answer, as Redis wrote it;
+// of a bulk string, its bytes.
+func (s *RedisServer) Do(t testing.TB, words ...string) string {
+	t.Helper()
+	answer, err := s.ask(words...)
+	must(t, err)
+	return answer
+}
+
+func (s *RedisServer) ask(words ...string) (string, error) {
+	conn, err := net.DialTimeout("tcp", s.Address(), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience)) // a socket that takes none fails by itself
+	var command strings.Builder
+	fmt.Fprintf(&command, "*%d\r\n", len(words))
+	for _, w := range words {
+		fmt.Fprintf(&command, "$%d\r\n%s\r\n", len(w), w)
+	}
+	if _, err := conn.Write([]byte(command.String())); err != nil {
+		return "", err
+	}
+	r := bufio.NewReader(conn)
+	line, err := r.ReadString('\n')
+	line = strings.TrimRight(line, "\r\n")
+	if err == nil && strings.HasPrefix(line, "$") && line != "$-1" {
+		line, err = r.ReadString('\n')
+		line = strings.TrimRight(line, "\r\n")
+	}
+	return line, err
+}
