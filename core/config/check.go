@@ -27,6 +27,8 @@ func check(cfg *Config, o *LoadOptions, r *setting.Report) {
 	c.listeners()
 	c.admin()
 	c.whole()
+	c.stores()
+	c.identity()
 	for _, s := range cfg.Services {
 		c.service(s)
 	}

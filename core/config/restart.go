@@ -21,6 +21,8 @@ var atStart = []struct {
 	{"limits.header_timeout", func(c *Config) any { return c.Limits.HeaderTimeout }},
 	{"limits.body_timeout", func(c *Config) any { return c.Limits.BodyTimeout }},
 	{"limits.idle_timeout", func(c *Config) any { return c.Limits.IdleTimeout }},
+	{"stores", func(c *Config) any { return withoutPlaces(c.Stores) }},
+	{"identity", func(c *Config) any { return withoutPlaces(c.Identity) }},
 	{"odd_header_names", func(c *Config) any { return c.OddHeaderNames }},
 	{"telemetry.log.format", func(c *Config) any { return c.Telemetry.Log.Format }},
 }
@@ -82,3 +84,38 @@ func warnOfListener(old, next *Listener, r *setting.Report) {
 // waitsForStart is all that is said: a value may have come from the environment
 // (SECURITY C11).
 const waitsForStart = "takes effect at the next start"
+
+// withoutPlaces is what v, a struct or a pointer to one, says, without where it says
+// so: a line that moves changes nothing.
+func withoutPlaces(v any) any { return plain(reflect.ValueOf(v)) }
+
+func plain(v reflect.Value) any {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return plain(v.Elem())
+	case reflect.Slice:
+		out := make([]any, v.Len())
+		for i := range out {
+			out[i] = plain(v.Index(i))
+		}
+		return out
+	case reflect.Struct:
+		out := make(map[string]any)
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			switch {
+			case f.Type == reflect.TypeFor[*setting.Node](), f.Type == reflect.TypeFor[setting.Position]():
+			case f.IsExported():
+				out[f.Name] = plain(v.Field(i))
+			default:
+				return v.Interface() // a value of its own kind, such as a Secret
+			}
+		}
+		return out
+	default:
+		return v.Interface()
+	}
+}

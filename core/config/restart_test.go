@@ -98,6 +98,12 @@ func TestWarnAtStart(t *testing.T) {
 				"a.yaml:4:22: warning: listen.c.proxy_protocol: takes effect at the next start",
 		},
 		{"limits: {uri: 1KiB}\n", "limits: {headers: 100}\n", "a.yaml:1:9: warning: limits.uri: takes effect at the next start"},
+		{
+			"identity: {audience: a, users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "stores: {redis: {addresses: \"127.0.0.1:6379\"}}\nidentity: {audience: b, users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n",
+			"a.yaml:1:9: warning: stores: takes effect at the next start\n" +
+				"a.yaml:2:11: warning: identity: takes effect at the next start",
+		},
+		{"identity: {users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "identity:\n  users: {m@example.com: {password_hash: \"$argon2id$\"}}\n", ""},
 		{"odd_header_names: refuse\n", "", "a.yaml:1:1: warning: odd_header_names: takes effect at the next start"},
 	} {
 		started, _ := parse(c.before)

@@ -54,6 +54,11 @@ func (c *checker) serviceTLS(s *Service) {
 	if !secured(s) {
 		c.r.AddNode(t.Node, "want an endpoint whose url begins with https:// beside it: without one nothing of this is used", "")
 	}
+	c.outboundTLS(t)
+}
+
+// outboundTLS checks how a server is verified, and what is shown to it.
+func (c *checker) outboundTLS(t *ServiceTLS) {
 	if !t.CA.IsZero() {
 		c.endpointAuthorities(t)
 	}

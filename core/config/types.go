@@ -19,12 +19,16 @@ type Config struct {
 	Probes         Probes         `yaml:"probes" doc:"Health answers."`
 	Shutdown       Shutdown       `yaml:"shutdown" doc:"How the gateway stops."`
 	Limits         Limits         `yaml:"limits" doc:"What a connection or a request may cost, before any policy."`
-	OddHeaderNames string         `yaml:"odd_header_names" default:"drop" enum:"drop|refuse|allow" doc:"What happens to header fields whose names hold other characters than letters, digits and hyphens."`
-	Services       []*Service     `yaml:"services,named" doc:"Named groups of endpoints."`
-	Defaults       Defaults       `yaml:"defaults" doc:"What every service and every route starts from."`
-	Profiles       []*Profile     `yaml:"profiles,named" sparse:"true" doc:"Named parts of routes, taken by use."`
-	Routes         []*Route       `yaml:"routes,named" doc:"Named routes; their order never matters."`
-	Telemetry      Telemetry      `yaml:"telemetry" doc:"What the gateway tells about itself."`
+	// Stores is nil where everything is kept on this machine.
+	Stores *Stores `yaml:"stores" doc:"Servers that keep what must outlive this process or be known to other instances; without them everything is kept on this machine."`
+	// Identity is nil where nothing is said of it: then nobody can be authenticated.
+	Identity       *Identity  `yaml:"identity" doc:"Who may call, and how they prove it."`
+	OddHeaderNames string     `yaml:"odd_header_names" default:"drop" enum:"drop|refuse|allow" doc:"What happens to header fields whose names hold other characters than letters, digits and hyphens."`
+	Services       []*Service `yaml:"services,named" doc:"Named groups of endpoints."`
+	Defaults       Defaults   `yaml:"defaults" doc:"What every service and every route starts from."`
+	Profiles       []*Profile `yaml:"profiles,named" sparse:"true" doc:"Named parts of routes, taken by use."`
+	Routes         []*Route   `yaml:"routes,named" doc:"Named routes; their order never matters."`
+	Telemetry      Telemetry  `yaml:"telemetry" doc:"What the gateway tells about itself."`
 
 	tree    *setting.Node // the effective tree that all this was decoded from
 	secrets func(setting.Position) bool

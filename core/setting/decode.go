@@ -69,7 +69,7 @@ func (d *decoder) value(n *Node, v reflect.Value, f *field, p place) {
 	case isScalar(v.Type()):
 		d.scalar(n, v, f)
 	case f.named:
-		d.named(n, v)
+		d.named(n, v, f)
 	case v.Kind() == reflect.Slice:
 		d.list(n, v, f)
 	case v.Kind() == reflect.Map:
@@ -231,7 +231,7 @@ func isKnown(key string, fields []field) bool {
 }
 
 // named reads a map into a slice of *struct, sorted by name.
-func (d *decoder) named(n *Node, v reflect.Value) {
+func (d *decoder) named(n *Node, v reflect.Value, f *field) {
 	if n.Kind != Map {
 		d.r.AddNode(n, "want a map of names, got "+n.Describe(), "")
 		return
@@ -243,7 +243,7 @@ func (d *decoder) named(n *Node, v reflect.Value) {
 		if e.Value.IsOff() {
 			continue
 		}
-		if !validName(e.Key) {
+		if !f.anyName && !validName(e.Key) {
 			d.r.add(Problem{At: e.At, Path: e.Path, Text: fmt.Sprintf("want a name of at most 64 letters, digits, dots, hyphens and underscores, got %q", cut(e.Key))})
 		}
 		into := reflect.New(v.Type().Elem().Elem())

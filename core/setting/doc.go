@@ -27,6 +27,7 @@
 //	off:"true"         plain `off` is a value: the zero of the field's type.
 //	unlimited:"true"   a Size also takes the word `unlimited` (Unlimited, -1).
 //	empty:"true"       a string may be empty.
+//	names:"any"        the names of a named map may hold any character.
 //	sparse:"true"      what stands here is merged into other values, so Show prints
 //	                   none of its defaults.
 //	doc:"…"            one sentence, for the schema.

@@ -55,6 +55,7 @@ type field struct {
 	name      string
 	typ       reflect.Type
 	named     bool
+	anyName   bool
 	off       bool
 	unlimited bool
 	empty     bool
@@ -112,7 +113,7 @@ func newField(t reflect.Type, f reflect.StructField, name string, named bool) fi
 		panic(fmt.Sprintf("setting: named field %s.%s must be a slice of pointers to structs", t, f.Name))
 	}
 	out := field{
-		role: role, index: []int{f.Index[0]}, name: name, typ: f.Type, named: named,
+		role: role, index: []int{f.Index[0]}, name: name, typ: f.Type, named: named, anyName: f.Tag.Get("names") == "any",
 		off: f.Tag.Get("off") == "true", unlimited: f.Tag.Get("unlimited") == "true", empty: f.Tag.Get("empty") == "true", sparse: f.Tag.Get("sparse") == "true",
 		fallback: f.Tag.Get("default"), min: f.Tag.Get("min"), max: f.Tag.Get("max"), doc: f.Tag.Get("doc"),
 	}
