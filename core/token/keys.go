@@ -37,7 +37,7 @@ type Keys struct {
 	log    zerolog.Logger
 
 	ring  atomic.Pointer[ring] // written under mu, read by every signature and first sight
-	read  atomic.Int64         // Mono of the last good look at the store; 0: never
+	read  atomic.Int64         // Mono of the last good look at the store
 	nudge chan struct{}
 
 	mu      sync.Mutex // one look at the store at a time
@@ -233,7 +233,7 @@ func (k *Keys) verification(p Purpose, id string) (*verificationKey, error) {
 	if s := r.opened[id]; s != nil && s.Purpose == p {
 		return s.verifier, nil
 	}
-	if k.read.Load() == 0 {
+	if r.jwks == nil {
 		return nil, fmt.Errorf("%w: the signing keys were never read", ErrUnavailable)
 	}
 	return nil, refused("no key of ours has its kid")
