@@ -319,12 +319,16 @@ func TestI2_AlgorithmsOfAnIssuer(t *testing.T) {
 	ec, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ec384, err2 := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	_, ed, err3 := ed25519.GenerateKey(rand.Reader)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	ec521, err4 := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
 	rs := tokentest.NewIssuer(t, "rs")
 	ps := &tokentest.Issuer{ID: "ps", Algorithm: "PS256", Private: rs.Private}
-	issuers := []*tokentest.Issuer{rs, ps, {ID: "es", Algorithm: "ES256", Private: ec}, {ID: "es384", Algorithm: "ES384", Private: ec384}, {ID: "ed", Algorithm: "EdDSA", Private: ed}}
+	issuers := []*tokentest.Issuer{rs, ps, {ID: "es", Algorithm: "ES256", Private: ec}, {ID: "es384", Algorithm: "ES384", Private: ec384}, {ID: "es512", Algorithm: "ES512", Private: ec521}, {ID: "ed", Algorithm: "EdDSA", Private: ed}}
+	for _, algorithm := range []string{"RS384", "RS512", "PS384", "PS512"} {
+		issuers = append(issuers, &tokentest.Issuer{ID: algorithm, Algorithm: algorithm, Private: rs.Private})
+	}
 	var keys []map[string]any
 	for _, i := range issuers {
 		keys = append(keys, i.JWK())

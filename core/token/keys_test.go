@@ -464,7 +464,13 @@ func TestKeysStoreAway(t *testing.T) {
 	mine, _ := i.access(t)
 	store.Fail(token.ErrUnavailable)
 	keys.Nudge()
-	eventually(t, "the loss is logged", func() bool { return strings.Count(log.String(), "can't be read") == 2 })
+	eventually(t, "the loss is logged", func() bool { return strings.Count(log.String(), "can't be read;") == 3 }) // twice at the start
+	c.Advance(30 * time.Second)
+	var metrics strings.Builder
+	options.Meter.WritePrometheus(&metrics)
+	if !strings.Contains(metrics.String(), "\ngateway_signing_keys_age_seconds 30\n") {
+		t.Error("the age of the keys is not shown")
+	}
 	if _, err := i.verifier.Access([]byte(mine)); err != nil {
 		t.Errorf("with the store away again, a token of a known key: %v", err)
 	}

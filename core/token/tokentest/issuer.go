@@ -109,3 +109,20 @@ func Digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
+
+// PublicKey returns the first RSA key of a JWK set of ours.
+func PublicKey(t testing.TB, document []byte) crypto.PublicKey {
+	t.Helper()
+	var set struct {
+		Keys []struct{ N, E string } `json:"keys"`
+	}
+	if err := json.Unmarshal(document, &set); err != nil || len(set.Keys) == 0 {
+		t.Fatalf("no key in %s: %v", document, err)
+	}
+	n, err1 := base64.RawURLEncoding.DecodeString(set.Keys[0].N)
+	e, err2 := base64.RawURLEncoding.DecodeString(set.Keys[0].E)
+	if err1 != nil || err2 != nil {
+		t.Fatalf("%s: %v, %v", document, err1, err2)
+	}
+	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
+}
