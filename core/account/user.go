@@ -26,6 +26,10 @@ var (
 	ErrNoUser      = errors.New("no such user")
 	ErrExists      = errors.New("a user with this e-mail exists")
 	ErrPassword    = errors.New("the password is refused")                          // by the rules or the breached list; the text says why
+	ErrEmail       = errors.New("not an e-mail address")                            // the text says why
+	ErrEnrolled    = errors.New("a second factor is in force; disable it first")    // 409
+	ErrNotEnrolled = errors.New("there is no second factor")                        // 409: none waits for its code, or is in force
+	ErrChanged     = errors.New("the user was changed meanwhile; try again")        // 409
 	ErrFixed       = errors.New("users of the configuration file can't be changed") // 501
 	ErrBusy        = errors.New("too many passwords are being checked")             // 503
 	ErrUnavailable = errors.New("the store of users can't be reached")              // 503

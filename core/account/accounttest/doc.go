@@ -1,0 +1,3 @@
+// Package accounttest holds every store of users and every throttle to the behaviour
+// that core/account needs.
+package accounttest
