@@ -10,7 +10,7 @@ import (
 // A package in a folder below one that is listed belongs to that one's row.
 var layers = [][]string{
 	0: {"core/fault", "core/clock", "core/setting", "core/meter", "core/clientip", "core/wire", "core/socket", "core/certificate", "core/principal", "migrations"},
-	1: {"core/router", "core/upstream", "core/pipeline", "core/tunnel", "core/token", "core/revocation", "core/apikey", "core/account", "core/session"},
+	1: {"core/router", "core/upstream", "core/pipeline", "core/tunnel", "core/token", "core/revocation", "core/apikey", "core/account", "core/session", "core/ticket"},
 	2: {"core/plugin", "core/proxy", "core/listen", "core/login", "core/store"},
 	3: {"core/config"},
 	4: {"core/snapshot"},
@@ -24,6 +24,9 @@ const pluginsRow = 2
 var inRow = []struct{ importer, imported, why string }{
 	{"core/pipeline", "core/router", "an exchange carries the parameters of its match"},
 	{"core/pipeline", "core/upstream", "a route names its service, an exchange its endpoint"},
+	{"core/session", "core/token", "a session is a family of tokens"},
+	{"core/session", "core/revocation", "a session that ends has its tokens refused"},
+	{"core/ticket", "core/token", "a ticket stands for a token"},
 }
 
 // narrowed are packages that may import less than their row would let them.

@@ -16,6 +16,7 @@ type Fault struct {
 	code   code
 	after  time.Duration
 	detail string
+	more   string // further members of the body, as they stand there, each with a comma before it
 }
 
 // Every code of the table. The status and the title are in the table below.
@@ -188,6 +189,35 @@ func (f Fault) Detail(s string) Fault {
 // try. Zero or less means the fault's own default.
 func (f Fault) After(d time.Duration) Fault {
 	f.after = max(d, 0)
+	return f
+}
+
+// Problem is one thing that is wrong with what a caller has sent.
+type Problem struct {
+	Pointer string // JSON Pointer (RFC 6901) to it; empty: the whole document
+	Message string
+}
+
+// Problems returns f with the member "errors" (SPEC F2). The order stays.
+func (f Fault) Problems(problems ...Problem) Fault {
+	more := append([]byte(f.more), `,"errors":[`...)
+	for i, p := range problems {
+		if i > 0 {
+			more = append(more, ',')
+		}
+		more = appendString(append(more, `{"pointer":`...), p.Pointer)
+		more = append(appendString(append(more, `,"message":`...), p.Message), '}')
+	}
+	f.more = string(append(more, ']'))
+	return f
+}
+
+// With returns f with one further member, whose name must be a plain word that is
+// none of F1's. Unlike a detail its value is for the caller alone: no log and no
+// error text shows it.
+func (f Fault) With(name, value string) Fault {
+	more := append(append(append([]byte(f.more), `,"`...), name...), `":`...)
+	f.more = string(appendString(more, value))
 	return f
 }
 

@@ -86,6 +86,7 @@ func AppendBody(dst []byte, f Fault, correlationID []byte) []byte {
 		dst = append(dst, `,"retryAfter":`...)
 		dst = strconv.AppendInt(dst, int64(d/time.Second), 10)
 	}
+	dst = append(dst, f.more...)
 	if len(correlationID) > 0 {
 		dst = append(dst, `,"correlationId":`...)
 		dst = appendString(dst, correlationID)

@@ -120,6 +120,10 @@ func TestMembers(t *testing.T) {
 		{"escapes in the id", fault.RateLimited, "\"", head + `,"retryAfter":1,"correlationId":"\""}`},
 		{"wait on a code without default", fault.NotFound.After(time.Minute), "",
 			`{"type":"https://suuupra.dev/faults/not_found","title":"Not found","status":404,"code":"not_found","error":"Not found","retryAfter":60}`},
+		{"problems", fault.RateLimited.Problems(fault.Problem{Pointer: "/a\"", Message: "is <bad>"}, fault.Problem{}).Detail("d"), "a",
+			head + `,"detail":"d","retryAfter":1,"errors":[{"pointer":"/a\"","message":"is \u003cbad\u003e"},{"pointer":"","message":""}],"correlationId":"a"}`},
+		{"no problems", fault.RateLimited.Problems(), "", head + `,"retryAfter":1,"errors":[]}`},
+		{"further members", fault.RateLimited.With("ticket", "x\n").With("other", ""), "", head + `,"retryAfter":1,"ticket":"x\n","other":""}`},
 		{"zero is internal", fault.Fault{}, "",
 			`{"type":"https://suuupra.dev/faults/internal","title":"Internal error","status":500,"code":"internal","error":"Internal error"}`},
 	}

@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"slices"
 
 	"github.com/suuupra/gateway/core/fault"
@@ -23,13 +20,6 @@ const (
 
 // chunked is fasthttp's content length of a body whose length nobody knows.
 const chunked = -1
-
-var (
-	// errTruncated says that a client ended its body before its end.
-	errTruncated = errors.New("the client cut its body short")
-	// errTooLarge says that a body of unknown length turned out to be over the limit.
-	errTooLarge = errors.New("the body is larger than the route allows")
-)
 
 // takeBody looks how the body comes, refuses one that says it is too large, and
 // reads one that may be buffered. It runs before an endpoint is picked, so
@@ -60,7 +50,7 @@ func (t *trip) takeBody() (verdict pipeline.Verdict, ok bool) {
 	n, err := io.ReadFull(t.source, t.body[headRoom:])
 	x.BytesIn = int64(n)
 	if err != nil {
-		return t.refuseBody(err), false
+		return x.FailBody(err), false
 	}
 	t.content, t.length = buffered, length
 	return pipeline.Continue, true
@@ -75,26 +65,6 @@ func (t *trip) takeBytes(made []byte) (pipeline.Verdict, bool) {
 	t.body = append(slices.Grow(t.body[:0], headRoom+len(made))[:headRoom], made...)
 	t.content, t.length = buffered, int64(len(made))
 	return pipeline.Continue, true
-}
-
-// refuseBody answers a body that could not be read to its end. Whatever the
-// client sent of it, no service has got it whole.
-func (t *trip) refuseBody(err error) pipeline.Verdict {
-	x := t.x
-	var violation *wire.Violation
-	var network net.Error
-	switch {
-	case errors.Is(err, errTooLarge):
-		return x.FailBy(fault.BodyTooLarge, err)
-	case errors.As(err, &violation):
-		return x.FailBy(fault.BadRequest.Detail(violation.Reason), err)
-	case errors.As(err, &network) && network.Timeout():
-		return x.FailBy(fault.RequestTimeout, fmt.Errorf("reading the request's body: %w", err))
-	case x.Down.Truncated(), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errTruncated):
-		return x.FailBy(fault.BadRequest.Detail("the body ended early"), fmt.Errorf("reading the request's body: %w", err))
-	default:
-		return x.FailBy(fault.BadRequest.Detail("the body could not be read"), fmt.Errorf("reading the request's body: %w", err))
-	}
 }
 
 // message returns head and body in one piece. The head is put right before the

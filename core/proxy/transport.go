@@ -289,7 +289,7 @@ func (t *trip) give(f failure) pipeline.Verdict {
 		if errors.Is(client.error, syscall.ECONNRESET) {
 			return t.leave(client)
 		}
-		return t.refuseBody(client.error)
+		return t.x.FailBody(client.error)
 	default:
 		return t.x.FailBy(f.fault, f.err)
 	}

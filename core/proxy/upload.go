@@ -38,7 +38,7 @@ func (t *trip) upload(c *conn) error {
 					return clientError{errTooLong}
 				}
 			} else if limit := t.x.Route.BodyLimit; limit != pipeline.Unlimited && t.x.BytesIn > limit {
-				return clientError{errTooLarge}
+				return clientError{pipeline.ErrBodyTooLarge}
 			}
 			if err := t.forward(c, piece, n); err != nil {
 				return err
@@ -114,7 +114,7 @@ func (t *trip) send(c *conn, p []byte) error {
 // between two chunks; framed anew it would look whole to the service (SPEC PX3).
 func (t *trip) finish(c *conn, left int64) error {
 	if t.x.Down.Truncated() || left > 0 {
-		return clientError{errTruncated}
+		return clientError{pipeline.ErrBodyTruncated}
 	}
 	if t.length != chunked {
 		return nil

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -26,13 +27,28 @@ type Parts struct {
 	BuiltIns []BuiltIn
 }
 
-// BuiltIn is a route that the program brings along: a probe. It stands in the
-// same table as all others, so that one path parser decides on every byte.
+// BuiltIn is a route that the program brings along: a probe, a login. It stands in
+// the same table as all others, so that one path parser decides on every byte.
 type BuiltIn struct {
 	Name   string
 	Match  router.Match
 	Path   wire.PathOptions
 	Answer pipeline.Hook
+	// BodyLimit is the bytes of a request body; 0 is what the configuration says.
+	BodyLimit int64
+	// Response, if not nil, runs for every answer of the route, faults included, as
+	// the last hook of its phase.
+	Response pipeline.Hook
+}
+
+// own are the plugins' instances of b and, behind them, b's own hooks.
+func (b *BuiltIn) own(instances []pipeline.Named) []pipeline.Named {
+	if b.Response == nil {
+		return instances
+	}
+	n := pipeline.Named{Plugin: b.Name, At: "built in"}
+	n.Hooks[pipeline.Response] = b.Response
+	return append(instances, n)
 }
 
 // RouteNone is the name, in logs and metrics, of what matches no route.
@@ -98,14 +114,17 @@ func prefixes(cidrs []setting.CIDR) []netip.Prefix {
 // and no answer of its own.
 func (c *compiler) none() (*pipeline.Route, error) {
 	r := &pipeline.Route{Name: RouteNone, BodyLimit: int64(c.config.Limits.Body), Buffer: int64(c.config.Limits.Buffer)}
-	return r, c.dress(r, c.config.Defaults.Plugins)
+	return r, c.dress(r, c.config.Defaults.Plugins, nil)
 }
 
-// dress gives a route its chain and its metrics.
-func (c *compiler) dress(r *pipeline.Route, options map[string]*setting.Node) error {
+// dress gives a route, which b brings along if it is not nil, its chain and its metrics.
+func (c *compiler) dress(r *pipeline.Route, options map[string]*setting.Node, b *BuiltIn) error {
 	instances, err := c.instances(r.Name, options)
 	if err != nil {
 		return err
+	}
+	if b != nil {
+		instances = b.own(instances)
 	}
 	r.Chain = pipeline.NewChain(instances)
 	c.out.preflights = c.out.preflights || r.Chain.Preflights()
@@ -140,8 +159,8 @@ func (c *compiler) instances(route string, options map[string]*setting.Node) ([]
 func (c *compiler) entries() ([]router.Entry[*pipeline.Route], error) {
 	entries := make([]router.Entry[*pipeline.Route], 0, len(c.parts.BuiltIns)+len(c.config.Routes))
 	for _, b := range c.parts.BuiltIns {
-		r := &pipeline.Route{Name: b.Name, At: "built in", Path: b.Path, BuiltIn: b.Answer, BodyLimit: int64(c.config.Limits.Body)}
-		if err := c.dress(r, c.config.Defaults.Plugins); err != nil {
+		r := &pipeline.Route{Name: b.Name, At: "built in", Path: b.Path, BuiltIn: b.Answer, BodyLimit: cmp.Or(b.BodyLimit, int64(c.config.Limits.Body))}
+		if err := c.dress(r, c.config.Defaults.Plugins, &b); err != nil {
 			return nil, err
 		}
 		entries = append(entries, c.entry(r, b.Match))
@@ -188,7 +207,7 @@ func (c *compiler) route(d *config.Route) (*pipeline.Route, error) {
 	if err := answers(r, d); err != nil {
 		return nil, fmt.Errorf("%s: route %s: %w", d.At, d.Name, err)
 	}
-	return r, c.dress(r, d.Plugins)
+	return r, c.dress(r, d.Plugins, nil)
 }
 
 // answers compiles what a route says about its answer: templates and static ones.
