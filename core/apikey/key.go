@@ -14,7 +14,7 @@ type Key struct {
 	Name      string
 	Version   int            // which secret of the key was shown (SPEC AK3)
 	AllowFrom []netip.Prefix // empty: from anywhere
-	Expires   int64          // unix seconds; 0: never
+	Expires   int64          // unix seconds, of the key or of this secret, whichever is first; 0: never
 }
 
 // Why a key is refused. Errors of this package wrap exactly one of these; their
@@ -26,4 +26,13 @@ var (
 	ErrExpired     = errors.New("the API key has expired")
 	ErrAddress     = errors.New("the API key may not be used from this address")
 	ErrUnavailable = errors.New("the API key can't be looked up now")
+)
+
+// Why a key or a client can't be made or changed.
+var (
+	ErrInvalid  = errors.New("the API key or client is not well-formed")
+	ErrConflict = errors.New("somebody else changed it at the same time; look again")
+	ErrRotating = errors.New("the API key was rotated, and the overlap has not ended; use an overlap of 0 to end it now")
+	ErrNoClient = errors.New("no such client")
+	ErrExists   = errors.New("it exists already")
 )
