@@ -5,7 +5,7 @@
 // A key is 69 bytes of ASCII:
 //
 //	gk_<id>_<secret><checksum>
-//	gk_0rXo4Nq2kSbJ7tWc_kQ0fJ…43 characters…Zb1nUa3
+//	gk_0000000000000000_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0MpZrg
 //
 // id is 16, secret 43 and checksum 6 characters of base 62, whose digits are
 // 0–9, A–Z, a–z in this order. The id is public and stands in logs and metrics. The
