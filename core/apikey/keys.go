@@ -158,7 +158,10 @@ func (k *Keys) check(raw []byte, from netip.Addr) (*Key, error) {
 	if key == nil {
 		return nil, ErrUnknown
 	}
-	return key, k.allow(e, key, from)
+	if err := k.allow(e, key, from); err != nil {
+		return nil, err
+	}
+	return key, nil
 }
 
 // versionOf returns the key whose secret was shown, or nil. The whole digests are

@@ -3,6 +3,7 @@ package apikey_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -159,6 +160,16 @@ func (r *rig) eventually(what string, is func() bool) {
 			r.t.Fatalf("never: %s", what)
 		}
 	}
+}
+
+// settled waits until that many pushes came, and nothing is owed to the shared tier:
+// whoever changes a key hears
+// of it from itself, from the store, and from the shared tier if there is one.
+func (r *rig) settled(pushes uint64) {
+	r.t.Helper()
+	r.eventually(fmt.Sprintf("%d pushes", pushes), func() bool {
+		return r.count("gateway_api_key_pushes_total") >= pushes && apikey.Owed(r.Keys) == 0
+	})
 }
 
 // count is the value of a counter.

@@ -17,7 +17,7 @@ func (k *Keys) changed(id string, revision int64) {
 		k.log.Warn().Int("bytes", len(id)).Msg("the store says that something changed which is no API key")
 		return
 	}
-	k.metrics.pushed.Add(0, 1)
+	defer k.metrics.pushed.Add(0, 1)
 	at := keyID([]byte(id))
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -56,7 +56,7 @@ func (k *Keys) sharedChanged(id string) {
 	if CheckID(id) != nil {
 		return // somebody else's key under our prefix
 	}
-	k.metrics.pushed.Add(0, 1)
+	defer k.metrics.pushed.Add(0, 1)
 	at := keyID([]byte(id))
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -73,7 +73,7 @@ func (k *Keys) sharedChanged(id string) {
 // lost. Until what is in the shared tier now has died there, the store is asked
 // first: a tombstone may be lost as well.
 func (k *Keys) resync() {
-	k.metrics.resyncs.Add(0, 1)
+	defer k.metrics.resyncs.Add(0, 1)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.clock.Mono()
