@@ -57,9 +57,12 @@ func newCache(limit int64) *cache {
 		sets *= 2
 	}
 	c := &cache{seed: maphash.MakeSeed(), sets: make([][ways]atomic.Pointer[entry], sets), limit: limit}
-	c.bytes = int64(sets) * int64(unsafe.Sizeof(c.sets[0]))
+	c.bytes = c.overhead()
 	return c
 }
+
+// overhead is what the slots take.
+func (c *cache) overhead() int64 { return int64(len(c.sets)) * int64(unsafe.Sizeof(c.sets[0])) }
 
 func (c *cache) set(id *keyID) *[ways]atomic.Pointer[entry] {
 	return &c.sets[maphash.Bytes(c.seed, id[:])&uint64(len(c.sets)-1)]
