@@ -31,7 +31,8 @@ type Records interface {
 
 // Ledger counts what keys are used for.
 type Ledger interface {
-	// AddUsage adds rows to what is known, all of them or none.
+	// AddUsage adds rows to what is known, all of them or none; no two are of one
+	// place. Rows of keys that are gone are left out.
 	AddUsage(ctx context.Context, rows []UsageRow) error
 	// Usage returns the rows of a key with from <= Hour < to, by hour, route and version.
 	Usage(ctx context.Context, id string, from, to time.Time) ([]UsageRow, error)
