@@ -3,6 +3,7 @@ package apikey
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -51,9 +52,13 @@ type Options struct {
 	StaleLimit time.Duration // how old an entry may be while both stores are away; 0: a minute
 	FlushEvery time.Duration // of usage; 0: 10 s
 	CacheBytes int64         // 0: 64 MiB
-	Clock      clock.Clock   // required
-	Meter      *meter.Set    // required
-	Log        zerolog.Logger
+	// Revoked, which may be nil, is told of each key that was in use here and that a
+	// push has switched off or deleted: sockets and streams of its holder must end
+	// (SECURITY I21). It is called by goroutines of Run, and must not wait.
+	Revoked func(id string)
+	Clock   clock.Clock // required
+	Meter   *meter.Set  // required
+	Log     zerolog.Logger
 }
 
 // Keys checks, changes and counts API keys. Its methods may be called concurrently.
@@ -62,6 +67,7 @@ type Keys struct {
 	shared     Shared
 	stale      int64
 	flushEvery time.Duration
+	revoked    func(id string)
 	clock      clock.Clock
 	log        zerolog.Logger
 	metrics    *metrics
@@ -91,8 +97,8 @@ func New(o Options) *Keys {
 	k := &Keys{
 		store: o.Store, shared: o.Shared, clock: o.Clock, log: o.Log,
 		stale:      int64(max(o.StaleLimit, entryLife)),
-		flushEvery: o.FlushEvery,
-		absent:     newCache(absentBytes), tally: newTally(maxCounted),
+		flushEvery: o.FlushEvery, revoked: o.Revoked,
+		absent: newCache(absentBytes), tally: newTally(maxCounted),
 		gate: make(chan struct{}, maxLoads), refreshes: make(chan keyID, maxQueue),
 		refills: make(chan Record, maxQueue), buried: make(chan struct{}, 1),
 		flights: map[keyID]*flight{}, burials: map[keyID]int64{},
@@ -127,7 +133,7 @@ func (k *Keys) Run(ctx context.Context) {
 
 // Check returns the key that raw is, shown by somebody at from, or one of the
 // errors of this package. raw is only looked at. A known key costs less than a
-// microsecond and allocates nothing; an unknown one waits for its turn and for a store, 3 s at most.
+// microsecond and allocates nothing; an unknown one waits for its turn and for a store, seconds at most.
 func (k *Keys) Check(raw []byte, from netip.Addr) (*Key, error) {
 	key, err := k.check(raw, from)
 	if err != nil {
@@ -215,10 +221,19 @@ func (k *Keys) readAhead(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case id := <-k.refreshes:
-			if _, err := k.look(id, true); err != nil {
-				k.log.Debug().Err(err).Str("key", string(id[:])).Msg("reading an API key ahead")
-			}
+			k.readAgain(id)
 		}
+	}
+}
+
+// readAgain reads id, and says so if it was switched off.
+func (k *Keys) readAgain(id keyID) {
+	e, err := k.look(id, true)
+	if err != nil {
+		k.log.Debug().Err(err).Str("key", string(id[:])).Msg("reading an API key again")
+	}
+	if k.revoked != nil && (err == nil && !e.active || errors.Is(err, ErrUnknown)) {
+		k.revoked(string(id[:]))
 	}
 }
 

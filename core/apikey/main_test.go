@@ -98,7 +98,21 @@ func newRig(t *testing.T, shelf *apikeytest.Shelf) *rig {
 	return rigOn(t, &store{Memory: m}, shelf)
 }
 
+// rigWith is newRig with other options.
+func rigWith(t *testing.T, change func(*apikey.Options)) *rig {
+	t.Helper()
+	m, err := apikey.NewMemory(nil, []apikey.Client{apikeytest.Client(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rigOf(t, &store{Memory: m}, nil, change)
+}
+
 func rigOn(t *testing.T, s *store, shelf *apikeytest.Shelf) *rig {
+	return rigOf(t, s, shelf, func(*apikey.Options) {})
+}
+
+func rigOf(t *testing.T, s *store, shelf *apikeytest.Shelf, change func(*apikey.Options)) *rig {
 	r := &rig{t: t, store: s, shelf: shelf, clock: clock.NewFake(now)}
 	r.meter = meter.NewSet(r.clock.Now)
 	o := apikey.Options{
@@ -107,6 +121,7 @@ func rigOn(t *testing.T, s *store, shelf *apikeytest.Shelf) *rig {
 	if shelf != nil {
 		o.Shared = shelf
 	}
+	change(&o)
 	r.Keys = apikey.New(o)
 	return r
 }

@@ -24,6 +24,13 @@ func (k *Keys) changed(id string, revision int64) {
 	if f := k.flights[at]; f != nil {
 		f.dirty, f.floor = true, max(f.floor, revision)
 	}
+	if e := k.cache.get(&at); e != nil && e.active && k.revoked != nil {
+		select {
+		case k.refreshes <- at:
+		default: // so much changes at once that sockets are closed when their requests are
+			k.log.Warn().Str("key", id).Msg("an API key changed, and there is no time to see whether its sockets must close")
+		}
+	}
 	k.cache.forget(&at, revision)
 	k.drop(k.absent, at)
 	if k.shared != nil {

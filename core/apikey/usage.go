@@ -12,7 +12,7 @@ import (
 
 // Use is one request that was made with a key.
 type Use struct {
-	Route   string // its name in the configuration
+	Route   string // its name in the configuration, and no view into a request
 	Status  int    // of the answer
 	In, Out int64  // bytes of the bodies
 	Limited bool   // a rate limit refused it
