@@ -43,3 +43,25 @@ func (m *MemoryThrottle) Held() int {
 
 // Seal seals a secret as Enrol does.
 func (a *Accounts) Seal(userID string, secret []byte) []byte { return a.seals.seal(userID, secret) }
+
+// WithCost sets what new hashes cost, in KiB and passes.
+func (p *Passwords) WithCost(memory, passes uint32) *Passwords {
+	p.cost = cost{memory: memory, passes: passes, threads: 1}
+	p.dummy = dummyHash(p.cost)
+	return p
+}
+
+// Occupy takes places of the pool until leave is called.
+func (p *Passwords) Occupy(n int) (leave func()) {
+	for range n {
+		p.pool.places <- struct{}{}
+	}
+	return func() {
+		for range n {
+			<-p.pool.places
+		}
+	}
+}
+
+// Waiting is how many wait for a place.
+func (p *Passwords) Waiting() int { return int(p.pool.waiting.Load()) }

@@ -33,6 +33,9 @@ var _ account.Store = (*Users)(nil)
 // NewUsers returns the users of a database.
 func NewUsers(db *DB) *Users { return &Users{db} }
 
+// errUsedUp stays within this file.
+var errUsedUp = errors.New("used up")
+
 // selectUser are the columns that scanRecord reads.
 const selectUser = `SELECT u.id, u.email, u.password_hash, u.scopes, u.is_active, u.created_at,
 	coalesce(f.confirmed, false), f.sealed, coalesce(f.last_step, 0)
@@ -130,21 +133,27 @@ func (u *Users) List(ctx context.Context, after string, limit int) ([]account.Us
 
 // SetPassword is account.Changes'.
 func (u *Users) SetPassword(ctx context.Context, id string, was, now setting.Secret) error {
-	return u.change(ctx, account.ErrChanged, id,
-		`UPDATE users SET password_hash = $3, updated_at = now() WHERE id = $1 AND password_hash = $2`, was.Reveal(), now.Reveal())
+	return u.change(ctx, id, conditional{`UPDATE users SET password_hash = $3, updated_at = now()
+		WHERE id = $1 AND password_hash = $2`, account.ErrChanged}, was.Reveal(), now.Reveal())
 }
 
 // SetActive is account.Changes'.
 func (u *Users) SetActive(ctx context.Context, id string, active bool) error {
-	return u.change(ctx, account.ErrNoUser, id, `UPDATE users SET is_active = $2, updated_at = now() WHERE id = $1`, active)
+	return u.change(ctx, id, conditional{`UPDATE users SET is_active = $2, updated_at = now() WHERE id = $1`, account.ErrNoUser}, active)
 }
 
-// change runs a statement that changes one row of a user, whose id is $1. If it
-// changes none the error is otherwise, or ErrNoUser if that is why.
-func (u *Users) change(ctx context.Context, otherwise error, id, statement string, arguments ...any) error {
+// conditional is a statement that changes one row of a user, whose id is $1, in a
+// certain state; otherwise is what it means if there is a user, and no such row.
+type conditional struct {
+	statement string
+	otherwise error
+}
+
+// change runs a statement. If it changes nothing the error is ErrNoUser or otherwise.
+func (u *Users) change(ctx context.Context, id string, c conditional, arguments ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, usersWithin)
 	defer cancel()
-	done, err := u.db.pool.Exec(ctx, statement, append([]any{id}, arguments...)...)
+	done, err := u.db.pool.Exec(ctx, c.statement, append([]any{id}, arguments...)...)
 	switch {
 	case violates(err, foreignKeyViolation):
 		return account.ErrNoUser
@@ -154,15 +163,15 @@ func (u *Users) change(ctx context.Context, otherwise error, id, statement strin
 		if _, err := u.ByID(ctx, id); err != nil {
 			return err
 		}
-		return otherwise
+		return c.otherwise
 	}
 	return nil
 }
 
 // Enrol is account.Factors'.
 func (u *Users) Enrol(ctx context.Context, id string, sealed []byte) error {
-	return u.change(ctx, account.ErrEnrolled, id, `INSERT INTO user_factors (user_id, sealed) VALUES ($1, $2)
-		ON CONFLICT (user_id) DO UPDATE SET sealed = excluded.sealed, created_at = now() WHERE NOT user_factors.confirmed`, sealed)
+	return u.change(ctx, id, conditional{`INSERT INTO user_factors (user_id, sealed) VALUES ($1, $2)
+		ON CONFLICT (user_id) DO UPDATE SET sealed = excluded.sealed, created_at = now() WHERE NOT user_factors.confirmed`, account.ErrEnrolled}, sealed)
 }
 
 // Confirm is account.Factors'.
@@ -171,22 +180,22 @@ func (u *Users) Confirm(ctx context.Context, id string, c account.Confirmation) 
 	if recovery == nil {
 		recovery = [][]byte{}
 	}
-	return u.change(ctx, account.ErrNotEnrolled, id, `WITH put AS (
+	return u.change(ctx, id, conditional{`WITH put AS (
 			UPDATE user_factors SET confirmed = true, last_step = $3
 			WHERE user_id = $1 AND sealed = $2 AND NOT confirmed RETURNING user_id
 		), codes AS (
 			INSERT INTO user_recovery_codes (user_id, hash) SELECT put.user_id, code FROM put, unnest($4::bytea[]) AS code
-		) SELECT user_id FROM put`, c.Sealed, c.Step, recovery)
+		) SELECT user_id FROM put`, account.ErrNotEnrolled}, c.Sealed, c.Step, recovery)
 }
 
 // Spend is account.Factors'.
 func (u *Users) Spend(ctx context.Context, id string, c account.Code) (fresh bool, err error) {
 	if c.Recovery == nil {
-		err = u.change(ctx, errUsedUp, id,
-			`UPDATE user_factors SET last_step = $2 WHERE user_id = $1 AND confirmed AND last_step < $2`, c.Step)
+		err = u.change(ctx, id, conditional{`UPDATE user_factors SET last_step = $2
+			WHERE user_id = $1 AND confirmed AND last_step < $2`, errUsedUp}, c.Step)
 	} else {
-		err = u.change(ctx, errUsedUp, id, `DELETE FROM user_recovery_codes c USING user_factors f
-			WHERE c.user_id = $1 AND c.hash = $2 AND f.user_id = c.user_id AND f.confirmed`, c.Recovery)
+		err = u.change(ctx, id, conditional{`DELETE FROM user_recovery_codes c USING user_factors f
+			WHERE c.user_id = $1 AND c.hash = $2 AND f.user_id = c.user_id AND f.confirmed`, errUsedUp}, c.Recovery)
 	}
 	if errors.Is(err, errUsedUp) {
 		return false, nil
@@ -194,11 +203,9 @@ func (u *Users) Spend(ctx context.Context, id string, c account.Code) (fresh boo
 	return err == nil, err
 }
 
-var errUsedUp = errors.New("used up")
-
 // Remove is account.Factors'.
 func (u *Users) Remove(ctx context.Context, id string) error {
-	err := u.change(ctx, errUsedUp, id, `DELETE FROM user_factors WHERE user_id = $1`)
+	err := u.change(ctx, id, conditional{`DELETE FROM user_factors WHERE user_id = $1`, errUsedUp})
 	if errors.Is(err, errUsedUp) { // there was none
 		return nil
 	}

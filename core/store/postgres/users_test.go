@@ -23,7 +23,12 @@ import (
 
 func usersOf(t *testing.T, url string) *postgres.Users {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Options{URL: url, Log: zerolog.Nop()})
+	join := "?"
+	if strings.Contains(url, "?") {
+		join = "&"
+	}
+	// Many tests at once share one server, and each has a pool.
+	db, err := postgres.Open(t.Context(), postgres.Options{URL: url + join + "pool_max_conns=3", Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
