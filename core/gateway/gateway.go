@@ -22,6 +22,7 @@ import (
 	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/plugin"
 	"github.com/suuupra/gateway/core/proxy"
+	"github.com/suuupra/gateway/core/revocation"
 	"github.com/suuupra/gateway/core/snapshot"
 	"github.com/suuupra/gateway/core/upstream"
 )
@@ -68,6 +69,8 @@ type Parts struct {
 	// BuiltIns returns the routes that the program brings along under a
 	// configuration; nil: none. It is called for each one that is compiled.
 	BuiltIns func(*config.Config) []snapshot.BuiltIn
+	// Stays, if not nil, end what lasts on behalf of callers who are revoked.
+	Stays *revocation.Stays
 	// Sockets are listening sockets that the program was started with, by the name
 	// of their listener. Start takes those that the configuration names.
 	Sockets map[string]*net.TCPListener
@@ -76,7 +79,7 @@ type Parts struct {
 // newGateway joins the parts; it has no snapshot and serves nothing.
 func newGateway(p Parts) *Gateway {
 	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, sockets: p.Sockets, stopRenewing: make(chan struct{})}
-	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred})
+	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred, Stays: p.Stays})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)
 	g.keeper = plugin.NewKeeper(p.Log)

@@ -99,6 +99,12 @@ type Exchange struct {
 
 	// Principal is who calls; nil: nobody said, or nothing asked yet. Immutable.
 	Principal *principal.Principal
+	// PrincipalIssued and PrincipalExpires, in unix seconds, are of what was shown: what lasts
+	// longer than its request ends at PrincipalExpires, 0 is never, and when a
+	// user's tokens from before some second after PrincipalIssued are revoked.
+	// PrincipalKeys are those under which a foreign token can be (SECURITY I5, I21).
+	PrincipalIssued, PrincipalExpires int64
+	PrincipalKeys                     []string
 
 	// WebSocket says that the request is a WebSocket's handshake by its method, version,
 	// Connection and Upgrade, and has no body (SECURITY C5). Its Sec-WebSocket fields

@@ -7,6 +7,7 @@ import (
 
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/revocation"
 	"github.com/suuupra/gateway/core/tunnel"
 	"github.com/suuupra/gateway/core/upstream"
 	"github.com/suuupra/gateway/core/wire"
@@ -26,6 +27,9 @@ type Options struct {
 	// Barred, if not nil, says of an address that no name may lead to it: it is
 	// asked about each one before it is connected to, whoever resolved it.
 	Barred func(netip.AddrPort) bool
+	// Stays, if not nil, are told of answers that stream and of tunnels on behalf of a
+	// principal, and end them when it is revoked (SECURITY I21).
+	Stays *revocation.Stays
 }
 
 // Proxy is the transport of all services. Its methods may be called concurrently.
@@ -38,11 +42,13 @@ type Proxy struct {
 	limits    *wire.Limits // of answers
 	sweeper   *sweeper
 	tunnels   *tunnel.Registry
+	stays     *revocation.Stays // nil: nobody is ever revoked
 
 	trips   sync.Pool // *trip
 	pieces  sync.Pool // *piece of pieceSize
 	slabs   sync.Pool // *piece of slabSize
 	scratch sync.Pool // *scratch
+	guests  sync.Pool // *streamGuest
 	// slabsLent is written twice for 128 KiB of a body.
 	slabsLent atomic.Int32
 
@@ -69,6 +75,7 @@ func New(o Options) *Proxy {
 		untrusted: o.Untrusted,
 		tunnels:   tunnel.New(o.Clock, o.Meter),
 		barred:    o.Barred,
+		stays:     o.Stays,
 		limits:    &wire.Limits{Header: answerBuffer, Headers: answerLines, OddNames: wire.OddAllow},
 		pools:     map[*pool]struct{}{},
 		strangers: map[netip.Addr]struct{}{},
@@ -77,6 +84,7 @@ func New(o Options) *Proxy {
 	p.pieces.New = func() any { return newPiece(pieceSize) }
 	p.slabs.New = func() any { return newPiece(slabSize) }
 	p.scratch.New = func() any { return new(scratch) }
+	p.guests.New = func() any { return new(streamGuest) }
 	p.gauges(o.Meter)
 	p.sweeper = newSweeper(p)
 	go p.sweeper.run()

@@ -26,10 +26,11 @@ type stream struct {
 	client  direct
 	err     error // io.EOF after a clean end
 	closed  bool
-	decoded bool // Read was called: chunks are taken apart
-	flowing bool // the last bytes came as fast as they were taken
-	headDue bool // the client's connection holds the head until the first bytes follow
-	surplus bool // something stood behind the body's end
+	decoded bool         // Read was called: chunks are taken apart
+	flowing bool         // the last bytes came as fast as they were taken
+	headDue bool         // the client's connection holds the head until the first bytes follow
+	surplus bool         // something stood behind the body's end
+	guest   *streamGuest // what a revocation cuts; nil: nobody is known
 }
 
 // direct is a client's connection that can be written past the server's buffer.
@@ -87,6 +88,9 @@ func (t *trip) startStream(head *wire.ResponseHead) {
 		s.headDue = true
 		s.client.HoldAnswer()
 	}
+	if t.proxy.keepsStays(x) {
+		s.enter()
+	}
 }
 
 // Read reads from the body; it waits as long as the service may be idle. The
@@ -135,6 +139,8 @@ func (s *stream) end(err error) {
 	t := s.trip
 	s.err = err
 	switch {
+	case s.leave():
+		s.err = t.x.Cause
 	case err == io.EOF:
 		if s.framing == byChunks {
 			t.takeTrailers()
@@ -287,7 +293,7 @@ func (s *stream) Close() error {
 	}
 	s.closed = true
 	t, x := s.trip, s.trip.x
-	if s.err == nil && x.Status == 0 && x.Fault.IsZero() {
+	if !s.leave() && s.err == nil && x.Status == 0 && x.Fault.IsZero() {
 		x.Status, x.Cause = statusClientGone, errUnread
 	}
 	t.done()

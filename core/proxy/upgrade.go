@@ -211,7 +211,7 @@ func (p *Proxy) Upgrade(x *pipeline.Exchange) pipeline.Verdict {
 			_, _ = client.Close(), s.Close()
 			return
 		}
-		s.seat.Open(tunnel.Spec{
+		p.openTunnel(x, s.seat, tunnel.Spec{
 			CorrelationID: string(x.CorrelationID()), Endpoint: s.endpoint.Address, Client: x.Client,
 			Idle: x.Upgrade.Idle, Done: s.endpoint.End,
 			ClientEnd:  tunnel.End{Conn: client, Early: bytes.Clone(early)},

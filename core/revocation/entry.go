@@ -38,7 +38,7 @@ func (e Entry) Check() error {
 	switch {
 	case rest == "" || len(e.Key) > longestKey:
 		return fmt.Errorf("a key has 1 to %d bytes, this one has %d", longestKey, len(e.Key))
-	case strings.ContainsFunc(rest, func(c rune) bool { return c > 0x7f || !plain(byte(c)) && c != '%' && c != hashed }):
+	case strings.ContainsFunc(rest, func(c rune) bool { return c > 0x7f || !plain(byte(c)) && c != '%' }):
 		return fmt.Errorf("key %q holds a character that ids are encoded for", e.Key)
 	case e.Expires <= 0 || e.Expires > latest:
 		return fmt.Errorf("key %q expires at %d, which is no time", e.Key, e.Expires)

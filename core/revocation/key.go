@@ -12,8 +12,8 @@ const (
 	longestPlain = 128
 	// longestKey is a prefix and an id every byte of which is encoded.
 	longestKey = len(userPrefix) + 3*longestPlain
-	// hashed leads the hash of a longer id. No encoded id holds it.
-	hashed = '~'
+	// hashed leads the hash of a longer id. No encoded id begins so.
+	hashed = "%sha256%"
 )
 
 // SessionKey is the key under which a session is revoked.
@@ -58,7 +58,7 @@ func isPlain(id string) bool {
 func appendID(dst []byte, id string) []byte {
 	if len(id) > longestPlain {
 		sum := sha256.Sum256([]byte(id))
-		return base64.RawURLEncoding.AppendEncode(append(dst, hashed), sum[:])
+		return base64.RawURLEncoding.AppendEncode(append(dst, hashed...), sum[:])
 	}
 	const digits = "0123456789ABCDEF"
 	for i := range len(id) {

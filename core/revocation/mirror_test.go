@@ -86,7 +86,7 @@ func TestI21_KeysAreEncoded(t *testing.T) {
 			t.Errorf("%02x is encoded as %s, want %s", c, got, want)
 		}
 	}
-	if got := revocation.UserKey(strings.Repeat("a", 129)); len(got) != len("user:~")+43 {
+	if got := revocation.UserKey(strings.Repeat("a", 129)); len(got) != len("user:%sha256%")+43 {
 		t.Errorf("a long id is not hashed: %s", got)
 	}
 	if got, want := revocation.ForeignKey("i", "jti", "v"), "ext:"; !strings.HasPrefix(got, want) || len(got) != len(want)+43 {

@@ -28,5 +28,6 @@
 //
 // Nothing but where frames begin and end (frames.go, RFC 6455 §5.2). Close frames
 // of the gateway's own so never stand inside a frame of the other side's: a tunnel
-// that has to go says 1001 to both, waits a while for their answers, and closes.
+// that has to go says 1001 to both, or 1008 where its caller may no longer have it, waits a
+// while for their answers, and closes.
 package tunnel

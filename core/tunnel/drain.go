@@ -11,14 +11,24 @@ const (
 	sweepEvery = 250 * time.Millisecond
 	// linger is how long a tunnel may be silent once one end has ended.
 	linger = 10 * time.Second
-	// grace is how long ends may take to answer a Close frame of ours.
-	grace = 5 * time.Second
+	// grace is how long ends may take to answer a Close frame of ours, and shortGrace
+	// where what they would still say is no longer allowed.
+	grace      = 5 * time.Second
+	shortGrace = 500 * time.Millisecond
 	// drainEvery is the time between two goodbyes while draining, if there is time
 	// enough: clients that come back all at once would be a flood for whoever takes over.
 	drainEvery = 20 * time.Millisecond
 	// drainPoll is how often it is looked whether all have gone.
 	drainPoll = 10 * time.Millisecond
 )
+
+// grace is how long both ends may take to say goodbye.
+func (r Reason) grace() time.Duration {
+	if r == ByPolicy {
+		return shortGrace
+	}
+	return grace
+}
 
 // sweepUntilStopped is the sweeper: one goroutine that finds tunnels which have
 // been silent for too long, instead of a timer for each. The registry owns it.

@@ -76,15 +76,25 @@ func (f *flow) spoken() bool { return f.frames.closed || f.ended || f.over }
 // told says whether the receiver knows that it is over.
 func (f *flow) told() bool { return f.farewell == said || f.frames.closed || f.over }
 
-// goingAway is the status of our Close frames (RFC 6455 §7.4.1): the peer may
-// connect again, and will meet another instance.
-const goingAway = 1001
+// The statuses of our Close frames (RFC 6455 §7.4.1).
+const (
+	goingAway       = 1001 // the peer may connect again, and will meet another instance
+	policyViolation = 1008 // the caller may no longer be here
+)
+
+// status is what a Close frame says of a reason.
+func (r Reason) status() uint16 {
+	if r == ByPolicy {
+		return policyViolation
+	}
+	return goingAway
+}
 
 // appendClose appends a Close frame for one direction to dst. What goes to a
 // service is masked, as from any client (RFC 6455 §5.1).
-func appendClose(dst []byte, direction int) []byte {
+func appendClose(dst []byte, direction int, why Reason) []byte {
 	const fin, payload = 0x80, 2
-	status := binary.BigEndian.AppendUint16(nil, goingAway)
+	status := binary.BigEndian.AppendUint16(nil, why.status())
 	if direction == fromService {
 		return append(append(dst, fin|opcodeClose, payload), status...)
 	}

@@ -170,10 +170,10 @@ func FuzzFrames(f *testing.F) {
 
 func TestCloseFrames(t *testing.T) {
 	t.Parallel()
-	if got := appendClose(nil, fromService); !bytes.Equal(got, []byte{0x88, 2, 0x03, 0xe9}) {
+	if got := appendClose(nil, fromService, ByDrain); !bytes.Equal(got, []byte{0x88, 2, 0x03, 0xe9}) {
 		t.Errorf("to a client: %x", got)
 	}
-	got := appendClose(nil, fromClient)
+	got := appendClose(nil, fromClient, ByDrain)
 	if len(got) != 8 || got[0] != 0x88 || got[1] != 0x82 || got[6]^got[2] != 0x03 || got[7]^got[3] != 0xe9 {
 		t.Errorf("to a service: %x", got)
 	}

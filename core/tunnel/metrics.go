@@ -48,7 +48,7 @@ func (r *Registry) seriesOf(route, service string) *series {
 func (r *Registry) closedSeries(s *series, why Reason) *meter.Counter {
 	if s.closed[why] == nil {
 		s.closed[why] = r.meter.Counter("gateway_websocket_closed_total",
-			"WebSockets that ended, by who or what ended them: client, service, idle, drain, operator, error.",
+			"WebSockets that ended, by who or what ended them: client, service, idle, drain, operator, policy, error.",
 			s.labels(meter.Label{Name: "reason", Value: why.String()})...)
 	}
 	return s.closed[why]

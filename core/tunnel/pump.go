@@ -152,7 +152,7 @@ func (p *poller) carry(t *Tunnel, direction int, bytes []byte) {
 	keep, bye := f.pass(bytes)
 	p.send(t, direction, keep)
 	if bye {
-		p.send(t, direction, appendClose(nil, direction))
+		p.send(t, direction, appendClose(nil, direction, t.leaving))
 	}
 	if f.frames.closed && t.flows[1-direction].frames.closed {
 		t.half.Store(true)
@@ -249,12 +249,12 @@ func (p *poller) refused(t *Tunnel, direction int) {
 
 // sayGoodbye puts a Close frame behind what was read, where that ends a frame.
 func (p *poller) sayGoodbye(t *Tunnel, why Reason) {
-	if !t.goodbye(why, p.now+int64(grace)) {
+	if !t.goodbye(why, p.now+int64(why.grace())) {
 		return
 	}
 	for direction := range t.flows {
 		if t.flows[direction].dismiss() {
-			p.send(t, direction, appendClose(nil, direction))
+			p.send(t, direction, appendClose(nil, direction, t.leaving))
 		}
 	}
 	p.serve(t)

@@ -95,8 +95,9 @@ func (s *Seat) leave() {
 	}
 }
 
-// Open starts a tunnel. It owns both connections from now on, whatever happens.
-func (s *Seat) Open(spec Spec) {
+// Open starts a tunnel. It owns both connections from now on, whatever happens. The
+// tunnel may be over when it returns.
+func (s *Seat) Open(spec Spec) *Tunnel {
 	r := s.registry
 	t := &Tunnel{
 		seat: s, correlationID: spec.CorrelationID, endpoint: spec.Endpoint, client: spec.Client,
@@ -110,6 +111,7 @@ func (s *Seat) Open(spec Spec) {
 	case leaving:
 		t.mover.dismiss(t, ByDrain)
 	}
+	return t
 }
 
 // What a tunnel enters into.

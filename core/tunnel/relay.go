@@ -41,7 +41,7 @@ func (r *relay) start(_ *Tunnel, early [directions][]byte) {
 // dismiss is mover's.
 func (r *relay) dismiss(_ *Tunnel, why Reason) {
 	r.mu.Lock()
-	r.tunnel.goodbye(why, r.registry.clock.Mono()+int64(grace))
+	r.tunnel.goodbye(why, r.registry.clock.Mono()+int64(why.grace()))
 	r.mu.Unlock()
 	for _, c := range r.tunnel.conns {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // a closed connection needs no waking
@@ -117,11 +117,12 @@ func (r *relay) hand(direction int, bytes []byte) bool {
 	}
 	r.mu.Lock()
 	keep, bye := f.pass(bytes)
+	why := t.leaving
 	if f.frames.closed && t.flows[1-direction].frames.closed {
 		t.half.Store(true)
 	}
 	r.mu.Unlock()
-	if !r.write(direction, keep) || bye && !r.write(direction, appendClose(nil, direction)) {
+	if !r.write(direction, keep) || bye && !r.write(direction, appendClose(nil, direction, why)) {
 		return false
 	}
 	return r.attend(direction)
@@ -149,9 +150,10 @@ func (r *relay) write(direction int, bytes []byte) bool {
 func (r *relay) attend(direction int) bool {
 	t := r.tunnel
 	r.mu.Lock()
-	bye := t.leaving != unknown && t.flows[direction].dismiss()
+	leaving := t.leaving
+	bye := leaving != unknown && t.flows[direction].dismiss()
 	r.mu.Unlock()
-	if bye && !r.write(direction, appendClose(nil, direction)) {
+	if bye && !r.write(direction, appendClose(nil, direction, leaving)) {
 		return false
 	}
 	r.mu.Lock()

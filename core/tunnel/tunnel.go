@@ -72,8 +72,8 @@ type Tunnel struct {
 type mover interface {
 	// start takes hold of a tunnel whose ends have sent early already.
 	start(t *Tunnel, early [directions][]byte)
-	// dismiss says 1001 to both ends as soon as it can, and ends the tunnel when both
-	// have answered, or when it is due.
+	// dismiss says 1001 or 1008 to both ends as soon as it can, and ends the tunnel when
+	// both have answered, or when it is due. It waits for nothing.
 	dismiss(t *Tunnel, why Reason)
 	// end closes both connections.
 	end(t *Tunnel, why Reason)
@@ -90,13 +90,14 @@ const (
 	ByIdle            // neither sent anything for too long
 	ByDrain           // the gateway goes away
 	ByOperator        // somebody asked for it
+	ByPolicy          // its caller may no longer have it: revoked, or the token has expired
 	ByError           // the gateway could not carry it
 	reasons
 )
 
 // String is the reason as a label.
 func (r Reason) String() string {
-	return [...]string{"unknown", "client", "service", "idle", "drain", "operator", "error", "?"}[min(r, reasons)]
+	return [...]string{"unknown", "client", "service", "idle", "drain", "operator", "policy", "error", "?"}[min(r, reasons)]
 }
 
 // Info is what is known of a tunnel at a moment.
@@ -132,9 +133,11 @@ func (t *Tunnel) senderEnded(direction int) {
 	}
 }
 
-// goodbye notes that the tunnel has to go, and returns false if it was known.
+// goodbye notes that the tunnel has to go, and returns false if it was known. The
+// earlier of two dues holds.
 func (t *Tunnel) goodbye(why Reason, due int64) bool {
 	if t.leaving != unknown {
+		t.due.Store(min(t.due.Load(), due))
 		return false
 	}
 	t.leaving = why
@@ -173,6 +176,15 @@ func (t *Tunnel) refused(direction int) {
 	t.half.Store(true)
 	if t.first == unknown {
 		t.first = endedBy[1-direction]
+	}
+}
+
+// Dismiss says goodbye to both ends with 1008, and closes the tunnel after a moment, if
+// it is not over already: its caller may no longer have it (SECURITY I21). It waits
+// for nothing.
+func (t *Tunnel) Dismiss() {
+	if t.mover != nil { // else it was opened too late, and is over
+		t.mover.dismiss(t, ByPolicy)
 	}
 }
 

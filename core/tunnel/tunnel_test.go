@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -534,4 +535,46 @@ func TestReasons(t *testing.T) {
 			t.Errorf("reason %d is %q", r, r)
 		}
 	}
+}
+
+func TestI21_WhoMayNoLongerBeHereIsTold1008(t *testing.T) {
+	movers(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		b := newBench(t, clock.Real(), wrap)
+		e := b.open()
+		tunnel := b.r.all()[0]
+		tunnel.Dismiss()
+		tunnel.Dismiss()
+		e.want(e.client, "\x88\x02\x03\xf0")
+		got := make([]byte, 8)
+		if _, err := io.ReadFull(e.service, got); err != nil || got[0] != 0x88 || got[1] != 0x82 || got[6]^got[2] != 0x03 || got[7]^got[3] != 0xf0 {
+			t.Errorf("to the service: %x, %v", got, err)
+		}
+		start := time.Now()
+		e.wantOver(e.client) // though neither has answered
+		e.wantOver(e.service)
+		if waited := time.Since(start); waited > grace/2 {
+			t.Errorf("it took %s", waited)
+		}
+		b.gone(1, ByPolicy)
+		tunnel.Dismiss() // of what is over
+	})
+}
+
+// Neither a message that does not end nor a goodbye that is said already holds it up.
+func TestI21_NothingHoldsUpTheEnd(t *testing.T) {
+	movers(t, func(t *testing.T, wrap func(net.Conn) net.Conn) {
+		b := newBench(t, clock.Real(), wrap)
+		e := b.open()
+		amid := "\x82\x7e\xff\xffbegun"
+		e.write(e.service, amid)
+		e.want(e.client, amid)
+		b.r.CloseTunnel(b.r.List()[0].ID)
+		start := time.Now()
+		b.r.all()[0].Dismiss()
+		e.wantOver(e.client)
+		if waited := time.Since(start); waited > grace/2 {
+			t.Errorf("it took %s", waited)
+		}
+		b.gone(1, ByOperator)
+	})
 }

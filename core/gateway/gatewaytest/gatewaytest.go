@@ -19,6 +19,7 @@ import (
 	"github.com/suuupra/gateway/core/gateway"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/plugin"
+	"github.com/suuupra/gateway/core/revocation"
 	"github.com/suuupra/gateway/core/setting"
 	"github.com/suuupra/gateway/core/snapshot"
 	"github.com/suuupra/gateway/plugins"
@@ -38,6 +39,7 @@ type Options struct {
 	Plugins  []plugin.Plugin // further ones, behind the gateway's own
 	BuiltIns []snapshot.BuiltIn
 	Sockets  map[string]*net.TCPListener // passed in, by the listener's name
+	Stays    *revocation.Stays           // of a mirror that the test has made; nil: nobody is revoked
 	Log      io.Writer                   // gets all of the gateway's log; nil: the test shows its errors
 }
 
@@ -70,7 +72,7 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 	}
 	running, err := gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins(), BuiltIns: func(*config.Config) []snapshot.BuiltIn { return o.BuiltIns },
-		Sockets: o.Sockets,
+		Sockets: o.Sockets, Stays: o.Stays,
 	})
 	if err != nil {
 		t.Fatalf("starting the gateway: %v", err)
