@@ -53,6 +53,7 @@ type Client struct {
 	prefix  string
 	log     zerolog.Logger
 	connect func() (rueidis.Client, error)
+	options Options // for those who need a connection of their own kind
 
 	raw       atomic.Pointer[rueidis.Client] // written by Open and look
 	connected bool                           // raw is a real one; of Open, then of look
@@ -69,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		return nil, errors.New("redis: no address")
 	}
 	o.Timeout = max(o.Timeout, leastWait)
-	c := &Client{prefix: o.Prefix, log: o.Log.With().Str("store", "redis").Logger()}
+	c := &Client{prefix: o.Prefix, options: o, log: o.Log.With().Str("store", "redis").Logger()}
 	c.connect = func() (rueidis.Client, error) { return rueidis.NewClient(option(o)) }
 	raw, err := c.connect()
 	if c.connected = raw != nil; !c.connected { // sentinel and cluster: the library gives none while nobody answers
