@@ -4,6 +4,7 @@ package plugins
 import (
 	"github.com/suuupra/gateway/core/plugin"
 	"github.com/suuupra/gateway/plugins/accesslog"
+	"github.com/suuupra/gateway/plugins/auth"
 	"github.com/suuupra/gateway/plugins/cors"
 	"github.com/suuupra/gateway/plugins/ipfilter"
 	"github.com/suuupra/gateway/plugins/maintenance"
@@ -20,6 +21,7 @@ func All() []plugin.Plugin {
 		ipfilter.Plugin,        // Guard
 		maintenance.Plugin,     // Guard: only those who may come in are told
 		websocket.Plugin,       // Guard: what is let in, and is a handshake
+		auth.Plugin,            // Guard, Authenticate, Authorize, Request, Log
 		securityheaders.Plugin, // Response
 		accesslog.Plugin,       // Log
 	}

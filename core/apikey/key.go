@@ -36,3 +36,6 @@ var (
 	ErrNoClient = errors.New("no such client")
 	ErrExists   = errors.New("it exists already")
 )
+
+// KeyID is the id of the key, for logs. It implements pipeline.ShownKey.
+func (k *Key) KeyID() string { return k.Principal.Key }

@@ -11,8 +11,8 @@ import (
 // take from services and from the whole gateway under theirs. It works on trees,
 // so that every value keeps its place; what has the wrong form is left for the
 // decoder to report.
-func derive(tree *setting.Node, r *setting.Report) *setting.Node {
-	d := deriver{r: r, tree: tree}
+func derive(tree *setting.Node, plugins []string, r *setting.Report) *setting.Node {
+	d := deriver{r: r, tree: tree, guarded: slices.Contains(plugins, PluginAuth)}
 	d.listen()
 	d.services()
 	d.routes()
@@ -20,9 +20,18 @@ func derive(tree *setting.Node, r *setting.Report) *setting.Node {
 }
 
 type deriver struct {
-	r    *setting.Report
-	tree *setting.Node
+	r       *setting.Report
+	tree    *setting.Node
+	guarded bool // there is a plugin auth, so that every route has it
 }
+
+// PluginAuth is the one plugin that the language itself knows: every route has it
+// unless `auth: off` says otherwise (SPEC ID9). What answers in no route of the
+// configuration never has it.
+const PluginAuth = "auth"
+
+// BuiltIn is where things stand that nobody wrote.
+const BuiltIn = "built in"
 
 // listen fills in the one public listener.
 func (d *deriver) listen() {
@@ -94,8 +103,15 @@ func (d *deriver) routes() {
 			limits = limits.With(key, n)
 		}
 	}
+	required := base.Get("plugins").Get(PluginAuth)
+	if required == nil {
+		required = &setting.Node{Kind: setting.Map, At: setting.Position{Source: BuiltIn}, Path: PluginAuth}
+	}
 	d.each("routes", func(e setting.Entry) *setting.Node {
 		route := d.route(base, e.Value)
+		if d.guarded {
+			route = guard(route, required)
+		}
 		route = under(route, "limits", limits)
 		if service := d.service(route); service != nil {
 			route = under(route, "timeouts", service.Get("timeouts"))
@@ -103,6 +119,19 @@ func (d *deriver) routes() {
 		}
 		return route
 	})
+}
+
+// guard gives a route the plugin auth that the defaults require, unless it says
+// something about it: `plugins: off` says nothing.
+func guard(route, required *setting.Node) *setting.Node {
+	plugins := route.Get("plugins")
+	switch {
+	case plugins == nil, plugins.IsOff():
+		return route.With("plugins", (&setting.Node{Kind: setting.Map}).With(PluginAuth, required))
+	case plugins.Kind == setting.Map && plugins.Get(PluginAuth) == nil:
+		return route.With("plugins", plugins.With(PluginAuth, required))
+	}
+	return route
 }
 
 // route merges the defaults, the profiles that a route uses, and the route.

@@ -30,7 +30,8 @@ type LoadOptions struct {
 	FileMode func(name string) (fs.FileMode, error)
 	// Now is the time that certificates are judged by; nil means time.Now.
 	Now func() time.Time
-	// Plugins are the names of all plugins; any other is reported.
+	// Plugins are the names of all plugins; any other is reported. If PluginAuth is
+	// one of them, every route has it.
 	Plugins []string
 	// CheckPlugin reports what is wrong with the merged options of a plugin.
 	// It is called once for options that several routes share. Nil checks
@@ -101,7 +102,7 @@ func (l *loader) decode() *Config {
 	var doc document
 	tree := l.files()
 	if !l.broken {
-		tree = derive(tree, l.r)
+		tree = derive(tree, l.o.Plugins, l.r)
 	}
 	setting.Decode(tree, &doc, l.r)
 	cfg := &doc.Config

@@ -35,6 +35,7 @@ type Gateway struct {
 	plugins  []plugin.Plugin
 	builtIns func(*config.Config) []snapshot.BuiltIn
 	sockets  map[string]*net.TCPListener
+	identity *plugin.Identity
 
 	// What outlives snapshots.
 	proxy    *proxy.Proxy
@@ -64,6 +65,8 @@ type Parts struct {
 	Meter   *meter.Set
 	Log     zerolog.Logger
 	Plugins []plugin.Plugin // in the order in which hooks of one phase run
+	// Identity says whose credentials are good; nil: nobody's.
+	Identity *plugin.Identity
 	// Barred says of an address that no endpoint may be there; nil: none is barred.
 	Barred func(netip.AddrPort) bool
 	// BuiltIns returns the routes that the program brings along under a
@@ -78,7 +81,10 @@ type Parts struct {
 
 // newGateway joins the parts; it has no snapshot and serves nothing.
 func newGateway(p Parts) *Gateway {
-	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, sockets: p.Sockets, stopRenewing: make(chan struct{})}
+	if p.Identity == nil {
+		p.Identity = &plugin.Identity{} // nil is for programs that serve nothing
+	}
+	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, sockets: p.Sockets, identity: p.Identity, stopRenewing: make(chan struct{})}
 	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred, Stays: p.Stays})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)

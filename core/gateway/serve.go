@@ -4,6 +4,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/proxy"
 	"github.com/suuupra/gateway/core/snapshot"
 )
 
@@ -88,6 +89,7 @@ func (g *Gateway) receive(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict p
 func (g *Gateway) forward(x *pipeline.Exchange) (verdict pipeline.Verdict) {
 	defer g.rescue(x, &verdict)
 	r := x.Route
+	proxy.Withhold(x)
 	if verdict := r.Chain.Request(x); verdict != pipeline.Continue {
 		return verdict
 	}

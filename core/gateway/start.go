@@ -49,7 +49,7 @@ func (g *Gateway) compile(cfg *config.Config) (*snapshot.Snapshot, error) {
 	}
 	return snapshot.Compile(cfg, snapshot.Parts{
 		Plugins:  g.plugins,
-		Deps:     plugin.Deps{Meter: g.meter, Clock: g.clock, Log: g.log, Keeper: g.keeper},
+		Deps:     plugin.Deps{Meter: g.meter, Clock: g.clock, Log: g.log, Keeper: g.keeper, Identity: g.identity},
 		Services: g.services,
 		Meter:    g.meter,
 		BuiltIns: append(g.redirects(cfg), builtIns...),

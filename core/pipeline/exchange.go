@@ -68,6 +68,12 @@ type HostRule interface {
 	Serves(host []byte) bool
 }
 
+// ShownKey is an API key, to those who need not know what one is.
+type ShownKey interface {
+	// KeyID is what the key is called; it is no secret.
+	KeyID() string
+}
+
 // Timing holds monotonic nanoseconds of core/clock; zero means not reached.
 type Timing struct {
 	Start    int64 // the head was parsed
@@ -105,6 +111,16 @@ type Exchange struct {
 	// PrincipalKeys are those under which a foreign token can be (SECURITY I5, I21).
 	PrincipalIssued, PrincipalExpires int64
 	PrincipalKeys                     []string
+	// Claims are those of the token that was shown. Never written.
+	Claims map[string]any
+	// Shown is the API key that was shown, for whoever counts its use; nil: none.
+	Shown ShownKey
+	// KeepCredentials lets the service see the fields that the caller was known by. It
+	// never concerns copies of the request (SECURITY I15).
+	KeepCredentials bool
+	// Voucher, if not empty, is a signed token that tells the service who calls, in
+	// place of the fields that say so (SECURITY I7).
+	Voucher string
 
 	// WebSocket says that the request is a WebSocket's handshake by its method, version,
 	// Connection and Upgrade, and has no body (SECURITY C5). Its Sec-WebSocket fields

@@ -38,6 +38,9 @@ type Route struct {
 
 	Path     wire.PathOptions
 	Trailers []string // request and response trailers that may pass (SECURITY C3)
+	// Withheld are request fields that no service gets: the one that tokens are bound
+	// to (SECURITY I14).
+	Withheld [][]byte
 
 	BodyLimit int64 // bytes of a request body, or Unlimited
 	Buffer    int64 // bytes: larger or unknown-length bodies stream

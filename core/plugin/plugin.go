@@ -30,6 +30,8 @@ type Deps struct {
 	Log    zerolog.Logger // for what an operator must know; never for requests
 	Route  string         // name of the route, for labels
 	Keeper *Keeper
+	// Identity is nil in programs that only check a configuration.
+	Identity *Identity
 }
 
 // Of declares the plugin name with options of type O, a struct with the tags of

@@ -35,6 +35,7 @@ func (t *trip) compose(hostHeader string) {
 	dst = append(dst, "\r\n"...)
 	dst = appendFields(dst, t.lines)
 	dst = t.appendForwarded(dst)
+	dst = t.appendCaller(dst)
 	dst = appendLine(dst, "X-Correlation-ID: ", x.CorrelationID())
 	dst = append(dst, "Via: 1."...)
 	dst = append(dst, '0'+x.Head.Minor)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/suuupra/gateway/core/clientip"
@@ -114,7 +115,15 @@ func prefixes(cidrs []setting.CIDR) []netip.Prefix {
 // and no answer of its own.
 func (c *compiler) none() (*pipeline.Route, error) {
 	r := &pipeline.Route{Name: RouteNone, BodyLimit: int64(c.config.Limits.Body), Buffer: int64(c.config.Limits.Buffer)}
-	return r, c.dress(r, c.config.Defaults.Plugins, nil)
+	return r, c.dress(r, c.shared(), nil)
+}
+
+// shared are the default plugins of what no route of the configuration answers: auth
+// concerns routes alone. Who wants to log in has nothing to show yet.
+func (c *compiler) shared() map[string]*setting.Node {
+	plugins := maps.Clone(c.config.Defaults.Plugins)
+	delete(plugins, config.PluginAuth)
+	return plugins
 }
 
 // dress gives a route, which b brings along if it is not nil, its chain and its metrics.
@@ -159,8 +168,8 @@ func (c *compiler) instances(route string, options map[string]*setting.Node) ([]
 func (c *compiler) entries() ([]router.Entry[*pipeline.Route], error) {
 	entries := make([]router.Entry[*pipeline.Route], 0, len(c.parts.BuiltIns)+len(c.config.Routes))
 	for _, b := range c.parts.BuiltIns {
-		r := &pipeline.Route{Name: b.Name, At: "built in", Path: b.Path, BuiltIn: b.Answer, BodyLimit: cmp.Or(b.BodyLimit, int64(c.config.Limits.Body))}
-		if err := c.dress(r, c.config.Defaults.Plugins, &b); err != nil {
+		r := &pipeline.Route{Name: b.Name, At: config.BuiltIn, Path: b.Path, BuiltIn: b.Answer, BodyLimit: cmp.Or(b.BodyLimit, int64(c.config.Limits.Body))}
+		if err := c.dress(r, c.shared(), &b); err != nil {
 			return nil, err
 		}
 		entries = append(entries, c.entry(r, b.Match))
@@ -191,6 +200,7 @@ func (c *compiler) route(d *config.Route) (*pipeline.Route, error) {
 		StripPrefix: d.StripPrefix,
 		Path:        wire.PathOptions{EncodedSlashes: d.Path.EncodedSlashes == "allow", DoubleSlashes: d.Path.DoubleSlashes == "keep"},
 		Trailers:    d.Trailers,
+		Withheld:    c.withheld(),
 		BodyLimit:   int64(d.Limits.Body), Buffer: int64(d.Limits.Buffer),
 	}
 	if d.Host == "preserve" {
@@ -208,6 +218,14 @@ func (c *compiler) route(d *config.Route) (*pipeline.Route, error) {
 		return nil, fmt.Errorf("%s: route %s: %w", d.At, d.Name, err)
 	}
 	return r, c.dress(r, d.Plugins, nil)
+}
+
+// withheld names the fields that no service gets.
+func (c *compiler) withheld() [][]byte {
+	if id := c.parts.Deps.Identity; id != nil && id.FingerprintHeader != "" {
+		return [][]byte{[]byte(id.FingerprintHeader)}
+	}
+	return nil
 }
 
 // answers compiles what a route says about its answer: templates and static ones.

@@ -41,6 +41,7 @@ type Options struct {
 	Sockets  map[string]*net.TCPListener // passed in, by the listener's name
 	Stays    *revocation.Stays           // of a mirror that the test has made; nil: nobody is revoked
 	Log      io.Writer                   // gets all of the gateway's log; nil: the test shows its errors
+	Identity *plugin.Identity            // nil: nobody can be authenticated
 }
 
 // base is laid under every configuration: free ports.
@@ -50,8 +51,13 @@ admin: {address: "127.0.0.1:0"}
 directory: /nonexistent
 `
 
+// open is laid under configurations that say nothing of auth, for most tests are
+// about something else.
+const open = "defaults: {plugins: {auth: off}}\n"
+
 // Run starts a gateway with yaml laid over free ports, and stops it when the test
-// ends; the test fails if it does not stop cleanly.
+// ends; the test fails if it does not stop cleanly. Routes take everybody unless
+// yaml says something of auth.
 func Run(t testing.TB, yaml string) *Gateway { return RunWith(t, yaml) }
 
 // RunWith is Run with further plugins.
@@ -72,7 +78,7 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 	}
 	running, err := gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins(), BuiltIns: func(*config.Config) []snapshot.BuiltIn { return o.BuiltIns },
-		Sockets: o.Sockets, Stays: o.Stays,
+		Sockets: o.Sockets, Stays: o.Stays, Identity: o.Identity,
 	})
 	if err != nil {
 		t.Fatalf("starting the gateway: %v", err)
@@ -120,6 +126,9 @@ func (g *Gateway) plugins() []plugin.Plugin { return append(plugins.All(), g.ext
 func (g *Gateway) load(yaml string) *config.Config {
 	g.t.Helper()
 	files := map[string]string{"base.yaml": base, "gateway.yaml": yaml}
+	if !strings.Contains(yaml, "auth:") {
+		files["base.yaml"] += open
+	}
 	o := config.LoadOptions{
 		Files: []string{"base.yaml", "gateway.yaml"},
 		ReadFile: func(name string) ([]byte, error) {

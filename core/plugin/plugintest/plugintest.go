@@ -134,6 +134,12 @@ func Exchange(t testing.TB, request string) *pipeline.Exchange {
 	if err := x.Request.Read(bufio.NewReader(strings.NewReader(request))); err != nil {
 		t.Fatalf("reading the request: %v", err)
 	}
+	var scanner wire.RequestScanner
+	scanner.Reset(&wire.Limits{URI: len(request), Header: len(request), Headers: 1000})
+	if _, err := scanner.Scan([]byte(request)); err != nil {
+		t.Fatalf("scanning the request: %v", err)
+	}
+	x.Head = scanner.Head()
 	x.Correlate(x.Request.Header.Peek(pipeline.HeaderCorrelationID))
 	if err := x.SetTarget(wire.PathOptions{}); err != nil {
 		t.Fatalf("reading the target: %v", err)
