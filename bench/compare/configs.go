@@ -39,10 +39,11 @@ services:
 routes:
   all: {match: {path: "/{rest...}"}, service: origin}
 `, s.port, tls, s.admin, s.dir, s.origin, 4*s.connections, 2*s.connections)
+	logging := "off"
 	if s.logging {
-		text += fmt.Sprintf("defaults: {plugins: {access_log: {to: %q}}}\n", s.accessLog())
+		logging = fmt.Sprintf("{to: %q}", s.accessLog())
 	}
-	return text
+	return text + fmt.Sprintf("defaults: {plugins: {auth: off, access_log: %s}}\n", logging)
 }
 
 // nginxConf has the same buffers (64 KiB of a body are kept in memory, nothing

@@ -159,7 +159,7 @@ func TestGatewayYAMLIsValid(t *testing.T) {
 		if err := os.WriteFile(name, []byte(gatewayYAML(s)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cfg, r := config.Load(config.LoadOptions{Files: []string{name}, Plugins: []string{"access_log"}})
+		cfg, r := config.Load(config.LoadOptions{Files: []string{name}, Plugins: []string{"access_log", "auth"}})
 		if cfg == nil {
 			t.Errorf("logging %v: %v", logging, r.Err())
 			continue

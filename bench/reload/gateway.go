@@ -34,7 +34,7 @@ const (
 func (st *stand) configure(routes int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "admin: {address: \"${ADMIN}\"}\ndirectory: %q\nshutdown: {delay: %s, drain: %s}\n", filepath.Join(st.dir, "state"), drainDelay, drainTime)
-	fmt.Fprintf(&b, "services: {origin: {endpoints: [{url: \"http://%s\"}]}, echo: {endpoints: [{url: \"http://%s\"}]}}\nroutes:\n"+
+	fmt.Fprintf(&b, "services: {origin: {endpoints: [{url: \"http://%s\"}]}, echo: {endpoints: [{url: \"http://%s\"}]}}\ndefaults: {plugins: {auth: off}}\nroutes:\n"+
 		"  small: {match: {path: /small}, service: origin}\n  ws: {match: {path: /ws}, service: echo, plugins: {websocket: {}}}\n", st.origin, st.echo)
 	for i := range routes {
 		fmt.Fprintf(&b, "  r%d: {match: {path: \"/r%d/{id}/{rest...}\"}, service: origin}\n", i, i)

@@ -151,7 +151,7 @@ func TestC8_NoEndpointIsTheAdminListener(t *testing.T) {
 	t.Parallel()
 	r := boot(t, body("x"), serveOptions{})
 	for _, host := range []string{"127.0.0.1", "0.0.0.0", "localhost"} {
-		r.write("gateway.yaml", fmt.Sprintf(base, "x")+fmt.Sprintf("  x: {match: {path: \"/{rest...}\"}, service: x, host: localhost}\nservices: {x: {endpoints: [{url: \"http://%s:%d\"}], retry: off}}\n",
+		r.write("gateway.yaml", fmt.Sprintf(base, "x")+fmt.Sprintf("  x: {match: {path: \"/{rest...}\"}, service: x, host: localhost, plugins: {auth: off}}\nservices: {x: {endpoints: [{url: \"http://%s:%d\"}], retry: off}}\n",
 			host, r.admin.Addr().(*net.TCPAddr).Port))
 		if o := r.Reload(triggerSignal); o.Result != admin.Applied {
 			t.Fatalf("%+v", o)

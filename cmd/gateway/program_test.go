@@ -52,7 +52,7 @@ admin: {address: "127.0.0.1:0"}
 directory: state
 shutdown: {delay: 0s, drain: 5s}
 routes:
-  s: {match: {path: /s}, respond: {body: "%s"}}
+  s: {match: {path: /s}, respond: {body: "%s"}, plugins: {auth: off}}
 `
 
 // boot starts the configuration in text, and stops it when the test ends.

@@ -205,7 +205,7 @@ func TestWS3_ReloadLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	origin := serveOK(t)
 	text := func(body string) string {
-		return fmt.Sprintf(base, body) + "  x: {match: {path: \"/x/{rest...}\"}, service: x}\nservices: {x: {endpoints: [{url: \"http://" + origin + "\"}]}}\n"
+		return fmt.Sprintf(base, body) + "  x: {match: {path: \"/x/{rest...}\"}, service: x, plugins: {auth: off}}\nservices: {x: {endpoints: [{url: \"http://" + origin + "\"}]}}\n"
 	}
 	r := boot(t, text("one"), serveOptions{})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -185,6 +185,7 @@ func TestOP1_SocketsThatNobodyClaims(t *testing.T) {
 	if err := os.WriteFile(config, []byte(`
 listen: {public: {address: "127.0.0.1:0"}, inside: {address: "127.0.0.1:0"}}
 admin: {address: "127.0.0.1:0"}
+defaults: {plugins: {auth: off}}
 routes: {here: {match: {path: /here}, respond: {status: 200, body: x}}}
 `), 0o600); err != nil {
 		t.Fatal(err)
@@ -234,7 +235,7 @@ func TestOP1_StatesOfARunningGateway(t *testing.T) {
 	config := filepath.Join(dir, "gateway.yaml")
 	write := func(route string) {
 		t.Helper()
-		text := fmt.Sprintf("admin: {address: \"127.0.0.1:0\"}\ndirectory: %q\nshutdown: {delay: 0s, drain: 5s}\nroutes: {a: {match: {path: /a}, %s}}\n", dir, route)
+		text := fmt.Sprintf("admin: {address: \"127.0.0.1:0\"}\ndirectory: %q\nshutdown: {delay: 0s, drain: 5s}\ndefaults: {plugins: {auth: off}}\nroutes: {a: {match: {path: /a}, %s}}\n", dir, route)
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

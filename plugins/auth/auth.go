@@ -270,8 +270,8 @@ func (a *auth) tooNarrow(x *pipeline.Exchange) pipeline.Verdict {
 	return verdict
 }
 
-// authenticateName is kept as RFC 9110 §11.6.1 spells it.
-var authenticateName = []byte("WWW-Authenticate")
+// authenticateName is spelt as package fault has it.
+var authenticateName = []byte("Www-Authenticate")
 
 // log is the Log hook: it counts the use of a key, whatever came of it.
 func (a *auth) log(x *pipeline.Exchange) pipeline.Verdict {

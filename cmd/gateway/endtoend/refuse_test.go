@@ -40,6 +40,7 @@ func TestRefusedRequests(t *testing.T) {
 	origin := gatewaytest.NewOrigin(t, func(string) string { return gatewaytest.OK })
 	s := serveFile(t, `
 services: {a: {endpoints: [{url: "`+origin.URL()+`"}]}}
+defaults: {plugins: {auth: off}}
 routes: {a: {match: {path: "/{rest...}"}, service: a}}
 limits: {header_timeout: 1s, body_timeout: 1s, body: 1KiB}
 `)

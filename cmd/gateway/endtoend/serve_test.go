@@ -129,7 +129,7 @@ func one(o *gatewaytest.Origin) string {
 	return `
 services: {a: {endpoints: [{url: "` + o.URL() + `"}], retry: off}}
 routes: {a: {match: {path: "/{rest...}"}, service: a}}
-defaults: {plugins: {access_log: {to: stdout}}}
+defaults: {plugins: {auth: off, access_log: {to: stdout}}}
 `
 }
 
