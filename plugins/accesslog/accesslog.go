@@ -9,6 +9,7 @@ package accesslog
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,9 @@ func build(o options, d *plugin.Deps) (pipeline.Instance, error) {
 	s, release, err := keepSink(o.To, d)
 	if err != nil {
 		return pipeline.Instance{}, err
+	}
+	if id := d.Identity; id != nil && id.FingerprintHeader != "" {
+		o.Redact = append(slices.Clone(o.Redact), id.FingerprintHeader) // SECURITY I14
 	}
 	l := newLogger(o, s)
 	instance := pipeline.Instance{Close: release}

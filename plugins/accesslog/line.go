@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/principal"
 )
 
 const (
 	// longestText is the most that appendText appends.
 	longestText = maxText + len(`""`)
 	// texts is how many strings a line has beside those of headers.
-	texts = 12
+	texts = 16
 	// longestLine bounds a line without its headers: its strings, and generous
 	// room for its keys and numbers.
 	longestLine = texts*longestText + 1024
@@ -24,7 +25,8 @@ func (l *logger) appendLine(dst []byte, x *pipeline.Exchange, cause string) []by
 	dst = appendTime(append(dst, `{"time":"`...), x.Timing.End+l.sink.offset.Load())
 	dst = appendText(append(dst, `","correlation_id":`...), x.CorrelationID())
 	dst = appendClient(append(dst, `,"client":"`...), x)
-	dst = appendText(append(dst, `","listener":`...), x.Peer.Listener)
+	dst = appendCaller(append(dst, '"'), x.Principal)
+	dst = appendText(append(dst, `,"listener":`...), x.Peer.Listener)
 	dst = appendText(append(dst, `,"method":`...), h.Method())
 	dst = appendText(append(dst, `,"host":`...), or(x.Host, h.Host()))
 	dst = appendText(append(dst, `,"path":`...), path(x))
@@ -81,6 +83,21 @@ func appendClient(dst []byte, x *pipeline.Exchange) []byte {
 		return dst
 	}
 	return client.WithZone("").AppendTo(dst)
+}
+
+// appendCaller appends who called, if that is known: ids, and never a credential.
+func appendCaller(dst []byte, p *principal.Principal) []byte {
+	if p == nil {
+		return dst
+	}
+	for _, id := range [...]struct{ key, value string }{
+		{`,"user_id":`, p.User}, {`,"client_id":`, p.Client}, {`,"key_id":`, p.Key}, {`,"session_id":`, p.Session},
+	} {
+		if id.value != "" {
+			dst = appendText(append(dst, id.key...), id.value)
+		}
+	}
+	return dst
 }
 
 // appendUpstream appends what concerns the service, if one was called.

@@ -13,6 +13,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -191,7 +192,9 @@ func (a *auth) conclude(x *pipeline.Exchange, c *caller) pipeline.Verdict {
 		return a.refuse(x, fault.Internal, unsendable)
 	}
 	x.Principal, x.PrincipalExpires, x.KeepCredentials = p, c.expires(), a.forward
+	x.PrincipalIssued = math.MaxInt64 // a key is older than no end of its user's sessions
 	if t := c.spoken(); t != nil {
+		x.PrincipalIssued, x.PrincipalKeys = t.IssuedAt, t.Foreign
 		x.Claims = t.Claims
 		if x.Claims == nil {
 			x.Claims = a.mute // says nothing, which is not the same as being no token

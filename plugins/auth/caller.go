@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"slices"
@@ -179,9 +180,23 @@ func (c *caller) readCertificate(x *pipeline.Exchange) {
 		return
 	}
 	c.have |= principal.Certificate
-	if name := state.PeerCertificates[0].Subject.CommonName; len(name) <= longestName && visible(name) {
+	if name := nameOf(state.PeerCertificates[0]); len(name) <= longestName && visible(name) {
 		c.certificate = name
 	}
+}
+
+// nameOf is what a certificate calls its holder: the common name, else the first URI,
+// else the first DNS name.
+func nameOf(certificate *x509.Certificate) string {
+	switch {
+	case certificate.Subject.CommonName != "":
+		return certificate.Subject.CommonName
+	case len(certificate.URIs) > 0:
+		return certificate.URIs[0].String()
+	case len(certificate.DNSNames) > 0:
+		return certificate.DNSNames[0]
+	}
+	return ""
 }
 
 // longestName is the longest name of a certificate that becomes a client id, in bytes.

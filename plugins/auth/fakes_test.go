@@ -178,6 +178,7 @@ func newWorld() *world {
 	}
 	w.tokens["mute"].Claims = nil
 	w.tokens["bound"].Fingerprint = fingered
+	w.tokens["mtls"].Thumbprint = fingered
 	w.tokens["far"].Principal.Issuer, w.tokens["far"].Principal.Session = "partner", ""
 	w.tokens["far"].Foreign = []string{"ext:far"}
 	w.keys["gk_away"].AllowFrom = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}

@@ -28,7 +28,7 @@ func holdsTicket(query []byte) bool {
 // cutTicket returns the ticket of a raw query, how many it holds, and a copy without
 // any; nil if nothing is left.
 func cutTicket(query []byte) (ticket []byte, n int, rest []byte) {
-	for more := true; more; {
+	for more, kept := true, 0; more; {
 		var pair []byte
 		pair, query, more = bytes.Cut(query, []byte("&"))
 		if value, found := bytes.CutPrefix(pair, ticketName); found {
@@ -36,7 +36,9 @@ func cutTicket(query []byte) (ticket []byte, n int, rest []byte) {
 			n++
 			continue
 		}
-		if rest != nil {
+		if kept++; kept == 1 {
+			rest = make([]byte, 0, len(pair)+1+len(query))
+		} else {
 			rest = append(rest, '&')
 		}
 		rest = append(rest, pair...)
