@@ -221,7 +221,9 @@ func TestID6_TheCodeComesLater(t *testing.T) {
 		w := strings.Replace(granted(n, strings.Replace(deviceLine, "u1", "u2", 1)), `"courses vod"`, `"courses"`, 1)
 		return strings.Replace(w, "Length: 175", "Length: 171", 1)
 	}
-	challenge := func(code string) string { return s.post("/auth/mfa/challenge", `{"ticket":"`+ticket+`","code":"`+code+`"}`) }
+	challenge := func(code string) string {
+		return s.post("/auth/mfa/challenge", `{"ticket":"`+ticket+`","code":"`+code+`"}`)
+	}
 	same(t, "wrong code", challenge("000000"), wrongLogin)
 	same(t, "right code", challenge("123456"), mfa(1))
 	same(t, "all at once", s.post("/auth/login", strings.Replace(body, "{", `{"mfaToken":"123456",`, 1)), mfa(2))
@@ -452,6 +454,9 @@ func TestI1_OnlyOurOwnUsersTokens(t *testing.T) {
 	same(t, "foreign logout", s.post("/auth/logout", "", bearer("access-foreign")), invalid)
 	same(t, "a client's own", s.send("GET", "/auth/sessions", "", bearer("access-machine")), problem("403 Forbidden", "forbidden", "Forbidden", noStore, ""))
 	same(t, "a key", s.send("GET", "/auth/sessions", "", "X-API-Key: gk_x_y"), unauthenticated)
-	same(t, "expired", func() string { s.clock.Advance(15 * time.Minute); return s.send("GET", "/auth/sessions", "", bearer("access-1")) }(),
+	same(t, "expired", func() string {
+		s.clock.Advance(15 * time.Minute)
+		return s.send("GET", "/auth/sessions", "", bearer("access-1"))
+	}(),
 		problem("401 Unauthorized", "token_expired", "Token expired", badToken+noStore, ""))
 }
