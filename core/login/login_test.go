@@ -109,7 +109,7 @@ func TestID4_LoginBodies(t *testing.T) {
 			`{"pointer":"/password","message":"must be a string, this is a number"},{"pointer":"/mfaToken","message":"must be a string, this is null"}`)},
 		{"nothing", `{}`, unprocessable(`{"pointer":"/email","message":"is required"},{"pointer":"/password","message":"is required"}`)},
 		{"pointer", `{"a/b~":1,` + loginBody[1:], one("/a~1b~0", "is not known here")},
-		{"long name", `{"` + strings.Repeat("x", 70) + `":1,` + loginBody[1:], one("/"+strings.Repeat("x", 64)+"…", "is not known here")},
+		{"long name", `{"` + strings.Repeat("x.", 35) + `":1,` + loginBody[1:], one("/"+strings.Repeat("x.", 32)+"…", "is not known here")},
 		{"array", `[]`, one("", "must be an object, this is an array")},
 		{"string", `"x"`, one("", "must be an object, this is a string")},
 		{"129 characters", password(strings.Repeat("é", 125) + "aA1!"), one("/password", "has more than 128 characters")},
@@ -120,7 +120,7 @@ func TestID4_LoginBodies(t *testing.T) {
 		{"no upper case", password("aaaaaa1!"), one("/password", "has no upper-case letter (A-Z)")},
 		{"no digit", password("aaaaaaA!"), one("/password", "has no digit (0-9)")},
 		{"no mark", password("aaaaaaA1"), one("/password", `has none of @$!%*?\u0026`)},
-		{"long e-mail", `{"email":"` + strings.Repeat("a", 250) + `@b.cd",` + p + `}`, one("/email", "has more than 255 bytes")},
+		{"long e-mail", `{"email":"` + strings.Repeat("a", 251) + `@b.cd",` + p + `}`, one("/email", "has more than 255 bytes")},
 		{"no e-mail", `{"email":"ada",` + p + `}`, one("/email", "is no e-mail address")},
 		{"control in the e-mail", `{"email":"a\u000a@b",` + p + `}`, one("/email", "holds a control character")},
 		{"empty code", strings.Replace(loginBody, "{", `{"mfaToken":"",`, 1), one("/mfaToken", "must be 1 to 64 characters of ASCII")},
@@ -171,7 +171,8 @@ func TestI20_BodiesAreBounded(t *testing.T) {
 	s := newStand(t, nil)
 	tooLarge := problem("413 Request Entity Too Large", "body_too_large", "Request body too large", noStore, "")
 	big := `{"email":"` + strings.Repeat("a", 1<<20) + `"}`
-	same(t, "1 MB that says so", s.send("POST", "/auth/login", big[:1000], "Content-Type: application/json", "Content-Length: 1048588"), tooLarge)
+	same(t, "1 MB that says so", s.send("POST", "/auth/login", big[:8192], "Content-Type: application/json", "Content-Length: 1048588"),
+		strings.Replace(tooLarge, "<id>\n", "<id>\nConnection: close\n", 1))
 	chunks := ""
 	for range 5 {
 		chunks += "1000\r\n" + big[:4096] + "\r\n"
@@ -408,13 +409,7 @@ func TestI20_Sessions(t *testing.T) {
 			`","address":"127.0.0.1","bound":false,"created":"2027-01-15T08:00:00Z","used":"2027-01-15T08:00:00Z","ends":"2027-04-15T08:00:00Z"}`
 	}
 	want := json200(`{"sessions":[`+one("false", "one"+strings.Repeat("x", 252))+`,`+one("true", "")+`]}`, "")
-	// The agent is as long as an id might be, and scrubbed with it; so it is compared apart.
-	got := s.send("GET", "/auth/sessions", "", bearer("access-2"))
-	if !strings.Contains(got, strings.Repeat("x", 252)) || strings.Contains(got, strings.Repeat("x", 253)) {
-		t.Errorf("the agent is not cut at 256 bytes: %s", got)
-	}
-	same(t, "list", strings.Replace(got, strings.Repeat("x", 252), "", 1), strings.Replace(want, strings.Repeat("x", 252), "", 1))
-
+	same(t, "list", s.send("GET", "/auth/sessions", "", bearer("access-2")), want)
 	mine, theirs := s.tokens.issued["access-1"].Principal.Session, s.tokens.issued["access-3"].Principal.Session
 	for _, id := range []string{theirs, "nothing", "%20"} {
 		same(t, id, s.send("DELETE", "/auth/sessions/"+id, "", bearer("access-2")), notFound)
