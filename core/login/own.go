@@ -26,9 +26,6 @@ func (l *Login) password(x *pipeline.Exchange) pipeline.Verdict {
 	ctx, cancel := l.waitFor()
 	defer cancel()
 	id := t.Principal.User
-	if err := l.o.Accounts.CheckPassword(ctx, id, v["currentPassword"], x.Client); err != nil {
-		return l.refuseOwn(x, err, "/currentPassword")
-	}
 	err := l.o.Accounts.ChangePassword(ctx, id, v["currentPassword"], v["newPassword"])
 	switch {
 	case errors.Is(err, account.ErrPassword):

@@ -74,6 +74,7 @@ func TestI13_ChangesOfTheFactor(t *testing.T) {
 	}{
 		{account.ErrEnrolled, one("", "a second factor is in force; disable it first")},
 		{account.ErrNotEnrolled, one("", "there is no second factor; enrol one first")},
+		{account.ErrChanged, one("", "the user was changed meanwhile; try again")},
 		{account.ErrFixed, problem("501 Not Implemented", "not_implemented", "Not implemented", noStore, `,"detail":"users of the configuration file can't be changed here"`)},
 		{account.ErrUnavailable, away},
 	} {

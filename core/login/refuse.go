@@ -71,6 +71,8 @@ func (l *Login) refuseOwn(x *pipeline.Exchange, err error, pointer string) pipel
 		return l.refuse(x, err)
 	case errors.Is(err, account.ErrCredentials), errors.Is(err, account.ErrCode):
 		return x.FailBy(wrong(pointer, "is wrong"), err)
+	case errors.Is(err, account.ErrChanged):
+		return x.FailBy(wrong("", "the user was changed meanwhile; try again"), err)
 	case errors.Is(err, account.ErrEnrolled):
 		return x.FailBy(wrong("", "a second factor is in force; disable it first"), err)
 	case errors.Is(err, account.ErrNotEnrolled):
