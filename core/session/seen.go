@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync/atomic"
 	"time"
+
+	"github.com/suuupra/gateway/core/token"
 )
 
 // The bounds of what is remembered of access tokens that were seen.
@@ -73,6 +75,29 @@ func (s *sightings) see(session, access string) {
 	case s.queue <- Sighting{session, access}:
 	default:
 	}
+}
+
+// Tokens verifies access tokens.
+type Tokens interface {
+	Access(raw []byte) (*token.Verified, error)
+}
+
+// Watching verifies as tokens does, and tells of each of our own tokens that it was
+// seen: what checks the tokens of requests takes it in the place of tokens.
+func (s *Sessions) Watching(tokens Tokens) Tokens { return watching{tokens, s} }
+
+type watching struct {
+	tokens   Tokens
+	sessions *Sessions
+}
+
+// Access costs what that of the watched does, and an atomic read.
+func (w watching) Access(raw []byte) (*token.Verified, error) {
+	v, err := w.tokens.Access(raw)
+	if err == nil && v.Principal.Issuer == "" {
+		w.sessions.Seen(v.Principal.Session, v.ID, v.IssuedAt)
+	}
+	return v, err
 }
 
 // advance moves the horizon. A second is left for clocks that count whole ones, and

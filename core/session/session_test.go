@@ -349,6 +349,40 @@ func TestI8_GraceEndsWhenTheSuccessorIsSeen(t *testing.T) {
 	}
 }
 
+// known verifies what a signer has issued.
+type known struct{ *signer }
+
+func (k known) Access(raw []byte) (*token.Verified, error) {
+	if v := k.issued[string(raw)]; v != nil {
+		return v, nil
+	}
+	return nil, token.ErrInvalid
+}
+
+func TestI8_WhoVerifiesTells(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, memory())
+	tokens := s.Watching(known{s.sign})
+	first := s.begin()
+	second := s.refresh(first)
+	if v, err := tokens.Access([]byte("unknown")); v != nil || !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("%v %v", v, err)
+	}
+	foreign := *s.sign.issued[second.Access.Token]
+	foreign.Principal.Issuer = "partner"
+	s.sign.issued["foreign"] = &foreign
+	for _, raw := range []string{"foreign", first.Access.Token} {
+		if _, err := tokens.Access([]byte(raw)); err != nil {
+			t.Fatal(err)
+		}
+		s.refresh(first)
+	}
+	if v, err := tokens.Access([]byte(second.Access.Token)); err != nil || v.ID != second.Access.ID {
+		t.Fatalf("%v %v", v, err)
+	}
+	s.refused("its successor was seen", first, session.ErrReused)
+}
+
 // What was issued before any open grace began is not looked at.
 func TestI8_OldTokensAreNotLookedAt(t *testing.T) {
 	t.Parallel()

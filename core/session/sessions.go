@@ -174,7 +174,7 @@ func (s *Sessions) end(ctx context.Context, known Session) error {
 func (s *Sessions) EndAll(ctx context.Context, user string) error {
 	now := s.o.Clock.Now()
 	revoking := s.o.Revocations.Revoke(ctx, revocation.Entry{
-		Key: userKey(user), NotBefore: now.Unix(), Expires: s.refusedUntil(now.Add(s.o.Refresh)),
+		Key: revocation.UserKey(user), NotBefore: now.Unix(), Expires: s.refusedUntil(now.Add(s.o.Refresh)),
 	})
 	return errors.Join(revoking, s.endSelected(ctx, Selection{User: user}))
 }
@@ -199,7 +199,7 @@ func (s *Sessions) revoke(ctx context.Context, sessions ...Session) error {
 	}
 	entries := make([]revocation.Entry, len(sessions))
 	for i := range sessions {
-		entries[i] = revocation.Entry{Key: sessions[i].ID, Expires: s.refusedUntil(sessions[i].LastExpiry)}
+		entries[i] = revocation.Entry{Key: revocation.SessionKey(sessions[i].ID), Expires: s.refusedUntil(sessions[i].LastExpiry)}
 	}
 	if err := s.o.Revocations.Revoke(ctx, entries...); err != nil {
 		return fmt.Errorf("revoking sessions: %w", err)
@@ -212,9 +212,6 @@ func (s *Sessions) revoke(ctx context.Context, sessions ...Session) error {
 func (s *Sessions) refusedUntil(last time.Time) int64 {
 	return last.Add(s.o.Leeway + time.Minute).Unix()
 }
-
-// userKey is the key of a revocation of all that a user was issued.
-func userKey(user string) string { return "user:" + user }
 
 // The times of Run.
 const (
