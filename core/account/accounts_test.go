@@ -529,3 +529,45 @@ func TestI12_BusyIsToldApart(t *testing.T) {
 	leave()
 	b.wants("later", b.login(ann.Email, password, home), nil)
 }
+
+// readOnly is a store that takes no changes now, as a database that is a replica.
+type readOnly struct{ account.Store }
+
+func (readOnly) SetPassword(context.Context, string, setting.Secret, setting.Secret) error {
+	return account.ErrUnavailable
+}
+
+func (readOnly) Enrol(context.Context, string, []byte) error { return account.ErrUnavailable }
+
+func (readOnly) Remove(context.Context, string) error { return account.ErrUnavailable }
+
+func (readOnly) SetActive(context.Context, string, bool) error { return account.ErrUnavailable }
+
+// An upgrade that fails is no reason to refuse; a change that was asked for is told.
+func TestID4_AStoreThatTakesNoChanges(t *testing.T) {
+	t.Parallel()
+	s := account.NewMemory()
+	login := logins(t, s, "ann", bcryptOf(t, password))
+	b := benchOn(t, readOnly{s})
+	b.wants("login", login(b.Accounts, password), nil)
+	if log := b.log.String(); !strings.Contains(log, "still stored in an old way") || strings.Contains(log, password) {
+		t.Errorf("the log tells %s", log)
+	}
+	b.wants("change", b.ChangePassword(t.Context(), "id-ann", password, "Other-Pass1!"), account.ErrUnavailable)
+	_, err := b.Enrol(t.Context(), "id-ann")
+	b.wants("enrol", err, account.ErrUnavailable)
+	_, err = b.ResetMFA(t.Context(), "id-ann")
+	b.wants("reset", err, account.ErrUnavailable)
+	_, err = b.Disable(t.Context(), "id-ann")
+	b.wants("disable", err, account.ErrUnavailable)
+}
+
+func TestI17_AShortEncryptionKeyIsABug(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if recover() == nil {
+			t.Error("a key of 31 bytes was taken")
+		}
+	}()
+	account.New(account.Options{Store: account.NewMemory(), EncryptionKey: make([]byte, 31), Clock: clock.Real()})
+}
