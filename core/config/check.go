@@ -34,6 +34,7 @@ func check(cfg *Config, o *LoadOptions, r *setting.Report) {
 	}
 	c.plugins(cfg.Defaults.Plugins, cfg.tree.Get("defaults").Get("plugins"))
 	c.routes()
+	c.anybody()
 	c.unused()
 }
 

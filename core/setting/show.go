@@ -47,7 +47,10 @@ func (s *shower) line(depth int, text string, from *Node) {
 		if from == nil || from.At.IsZero() {
 			s.b.WriteString("  # default")
 		} else {
-			s.b.WriteString("  # " + from.At.Source + ":" + strconv.Itoa(from.At.Line))
+			s.b.WriteString("  # " + from.At.Source)
+			if from.At.Line > 0 { // else nobody wrote it
+				s.b.WriteString(":" + strconv.Itoa(from.At.Line))
+			}
 		}
 	}
 	s.b.WriteByte('\n')

@@ -69,7 +69,7 @@ func build(o options, d *plugin.Deps) (pipeline.Instance, error) {
 	}
 	a.refused = bucket
 	instance := pipeline.Instance{Close: release}
-	a.hooks(o, &instance)
+	a.hooks(o, d.Identity == nil, &instance)
 	return instance, nil
 }
 
@@ -108,17 +108,18 @@ func (a *auth) compile(o options, serving bool) error {
 	return nil
 }
 
-// hooks gives the instance those hooks that have something to do.
-func (a *auth) hooks(o options, instance *pipeline.Instance) {
+// hooks gives the instance those hooks that have something to do; a program that only
+// shows them is shown all.
+func (a *auth) hooks(o options, shown bool, instance *pipeline.Instance) {
 	instance.Hooks[pipeline.Guard] = a.guard
 	instance.Hooks[pipeline.Authenticate] = a.authenticate
 	if a.authorizes = len(a.all)+len(a.any)+len(a.claims) > 0; a.authorizes {
 		instance.Hooks[pipeline.Authorize] = a.authorize
 	}
-	if o.InternalToken && a.Vouchers != nil {
+	if o.InternalToken {
 		instance.Hooks[pipeline.Request] = newVoucher(a.Vouchers).request
 	}
-	if a.Keys != nil && a.takes&principal.Key != 0 {
+	if (a.Keys != nil || shown) && a.takes&principal.Key != 0 {
 		instance.Hooks[pipeline.Log] = a.log
 	}
 }

@@ -45,6 +45,9 @@ type accepts []principal.Credential
 // byDefault is accept where it is left out.
 var byDefault = accepts{principal.Token, principal.Key}
 
+// unknown stands for a word that only the environment of the gateway knows.
+const unknown principal.Credential = 1 << 7
+
 // tokens are the kinds of credentials that come from an issuer.
 const tokens = principal.Token | principal.Ticket
 
@@ -69,8 +72,6 @@ func (a *accepts) DecodeSetting(n *setting.Node, r *setting.Report) {
 	*a = accepts{}
 	for _, item := range n.Values() {
 		switch {
-		case item.Unset:
-			*a = append(*a, principal.Token) // whatever it will be
 		case item.Kind == setting.List:
 			*a = append(*a, together(item, r))
 		default:
@@ -90,7 +91,7 @@ func together(n *setting.Node, r *setting.Report) principal.Credential {
 	}
 	for _, item := range n.Items {
 		kind := kindOf(item, r)
-		if set&kind != 0 {
+		if set&kind&^unknown != 0 {
 			r.AddNode(item, item.Text+" is listed twice", "")
 		}
 		set |= kind
@@ -100,6 +101,9 @@ func together(n *setting.Node, r *setting.Report) principal.Credential {
 
 // kindOf reads one word; what is none of them is reported.
 func kindOf(n *setting.Node, r *setting.Report) principal.Credential {
+	if n.Unset {
+		return unknown
+	}
 	if n.Kind == setting.Scalar {
 		for _, k := range kinds {
 			if n.Text == k.word {
@@ -143,7 +147,7 @@ func check(o options, r *setting.Report) {
 		accept = byDefault
 	}
 	for i, set := range accept {
-		if slices.Contains(accept[:i], set) {
+		if set&unknown == 0 && slices.Contains(accept[:i], set) {
 			r.AddField(fmt.Sprintf("accept[%d]", i), "it is listed twice", "")
 		}
 	}
@@ -161,7 +165,7 @@ func check(o options, r *setting.Report) {
 			r.AddField(fmt.Sprintf("issuers[%d]", i), name+" is listed twice", "")
 		}
 	}
-	if accept.union()&tokens == 0 {
+	if accept.union()&(tokens|unknown) == 0 {
 		for key, set := range map[string]bool{"claims": len(o.Claims) > 0, "bound": o.Bound, "strict": o.Strict, "issuers": len(o.Issuers) > 0} {
 			if set {
 				r.AddField(key, "only tokens have that, and accept takes none", "")

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -35,6 +37,9 @@ type shard struct {
 	now, old map[spoken]string
 }
 
+// errUnsigned is why a service that wants to be told in a token is told nothing.
+var errUnsigned = errors.New("internal_token: this gateway signs no tokens, so that the service can't be told who calls")
+
 // spoken is all that a voucher says.
 type spoken struct {
 	user, client, session, key, issuer, scopes, service string
@@ -66,9 +71,12 @@ func (v *voucher) of(p *principal.Principal, service string, now int64) (string,
 	if signed := s.get(what, now); signed != "" {
 		return signed, nil
 	}
+	if v.signer == nil {
+		return "", errUnsigned
+	}
 	signed, err := v.signer.Internal(p, service)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("telling service %s who calls: %w", service, err)
 	}
 	s.put(what, signed)
 	return signed, nil
