@@ -43,6 +43,13 @@
 // the answer, proxy.Upgrade takes both connections out of HTTP, and the exchange ends. What is left is
 // a [github.com/suuupra/gateway/core/tunnel.Tunnel], which holds nothing of the snapshot and outlives it.
 //
+// # What ends before its time
+//
+// What lasts on behalf of a principal, answers that stream and tunnels, is entered into
+// [github.com/suuupra/gateway/core/revocation.Stays]. It ends when its session or user is
+// revoked, by whichever instance, or when the token that opened it expires: a stream by a
+// reset, so that nobody takes it for whole, a WebSocket by a Close frame with status 1008.
+//
 // # Configuration
 //
 // Package config reads YAML into typed settings and reports every problem with its place.

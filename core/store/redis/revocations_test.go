@@ -155,3 +155,20 @@ func TestI4_AnEvictingServerIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// In a cluster every master tells of its own keys.
+func TestI4_RevocationsArePushedByACluster(t *testing.T) {
+	s := testenv.NewRedis(t, "--cluster-enabled", "yes")
+	if answer := s.Do(t, "CLUSTER", "ADDSLOTSRANGE", "0", "16383"); answer != "+OK" {
+		t.Fatal(answer)
+	}
+	revocationtest.Eventually(t, "the cluster is well", func() bool { return s.Do(t, "SET", "k", "v") == "+OK" })
+	revocationtest.TestPush(t, func(t *testing.T) func() revocation.Push {
+		s.FlushAll(t)
+		return func() revocation.Push {
+			c := instance(t, redis.Options{Addresses: []string{s.Address()}, Mode: redis.Cluster, Log: zerolog.Nop()})
+			revocationtest.Eventually(t, "it is connected", c.Healthy)
+			return redis.NewRevocations(c)
+		}
+	})
+}
