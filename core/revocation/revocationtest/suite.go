@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long anything may take here.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // Eventually polls until ok says yes.
 func Eventually(t testing.TB, what string, ok func() bool) {
