@@ -5,19 +5,20 @@ ALTER TABLE api_clients ADD COLUMN IF NOT EXISTS policy text NOT NULL DEFAULT ''
 ALTER TABLE api_clients ADD COLUMN IF NOT EXISTS redirect_uris text[] NOT NULL DEFAULT '{}';
 
 CREATE TABLE api_keys (
-    id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    key_id     text COLLATE "C" NOT NULL UNIQUE CHECK (key_id ~ '^[0-9A-Za-z]{16}$'), -- what stands in the key
-    name       text NOT NULL DEFAULT '',
-    client_id  uuid REFERENCES api_clients (id) ON DELETE CASCADE,
-    user_id    text NOT NULL DEFAULT '',
-    scopes     text[] NOT NULL DEFAULT '{}',
-    policy     text NOT NULL DEFAULT '',
-    allow_from cidr[] NOT NULL DEFAULT '{}',
-    expires_at timestamptz,
-    is_active  boolean NOT NULL DEFAULT true,
-    revision   bigint NOT NULL DEFAULT 1, -- grows with each change of the key or of its client
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now(),
+    id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    key_id      text COLLATE "C" NOT NULL UNIQUE CHECK (key_id ~ '^[0-9A-Za-z]{16}$'), -- what stands in the key
+    name        text NOT NULL DEFAULT '',
+    client_id   uuid REFERENCES api_clients (id) ON DELETE CASCADE,
+    user_id     text NOT NULL DEFAULT '', -- of table users, or of somebody else's with a prefix (SECURITY I1)
+    scopes      text[] NOT NULL DEFAULT '{}',
+    policy      text NOT NULL DEFAULT '',
+    allow_from  cidr[] NOT NULL DEFAULT '{}',
+    expires_at  timestamptz,
+    is_active   boolean NOT NULL DEFAULT true,
+    user_active boolean NOT NULL DEFAULT true, -- false once its user of table users is disabled or deleted; triggers keep it
+    revision    bigint NOT NULL DEFAULT 1, -- grows with each change of the key or of its client
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
     CHECK (client_id IS NOT NULL OR user_id <> '')
 );
 CREATE INDEX api_keys_client ON api_keys (client_id);
@@ -54,7 +55,7 @@ CREATE TABLE api_key_last_used (
     last_used timestamptz NOT NULL
 ) WITH (fillfactor = 70);
 
--- Whoever changes a key or its client, by hand as well, gives the key a new revision
+-- Whoever changes a key, its client or its user, by hand as well, gives the key a new revision
 -- and tells all gateways of it when the change is committed. (Who changes a version
 -- by hand touches its key, too.)
 
@@ -92,6 +93,39 @@ END
 $$;
 -- +goose StatementEnd
 
+-- +goose StatementBegin
+CREATE FUNCTION api_keys_ask_user() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.user_active := coalesce((SELECT is_active FROM users WHERE id::text = NEW.user_id), true);
+    RETURN NEW;
+END
+$$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE FUNCTION users_tell_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        UPDATE api_keys SET user_active = false WHERE user_id = OLD.id::text;
+    ELSE
+        UPDATE api_keys SET user_active = NEW.is_active WHERE user_id = NEW.id::text;
+    END IF;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+DO $$
+BEGIN
+    IF to_regclass('users') IS NOT NULL THEN
+        CREATE TRIGGER api_keys_ask_user BEFORE INSERT ON api_keys FOR EACH ROW WHEN (NEW.user_id <> '') EXECUTE FUNCTION api_keys_ask_user();
+        CREATE TRIGGER users_tell_keys AFTER UPDATE OF is_active OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION users_tell_keys();
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+
 CREATE TRIGGER api_keys_revise BEFORE UPDATE ON api_keys FOR EACH ROW EXECUTE FUNCTION api_keys_revise();
 CREATE TRIGGER api_keys_tell AFTER INSERT OR UPDATE OR DELETE ON api_keys FOR EACH ROW EXECUTE FUNCTION api_keys_tell();
 CREATE TRIGGER api_clients_tell_keys AFTER UPDATE ON api_clients FOR EACH ROW
@@ -99,7 +133,6 @@ CREATE TRIGGER api_clients_tell_keys AFTER UPDATE ON api_clients FOR EACH ROW
     EXECUTE FUNCTION api_clients_tell_keys();
 
 -- +goose Down
-DROP TRIGGER api_clients_tell_keys ON api_clients;
 DROP TABLE api_key_last_used, api_key_usage, api_key_versions, api_keys;
-DROP FUNCTION api_clients_tell_keys, api_keys_tell, api_keys_revise;
+DROP FUNCTION users_tell_keys, api_keys_ask_user, api_clients_tell_keys, api_keys_tell, api_keys_revise CASCADE; -- with their triggers
 ALTER TABLE api_clients DROP COLUMN redirect_uris, DROP COLUMN policy;

@@ -50,7 +50,7 @@ func apiKeyFailed(what string, err error) error {
 const selectKeys = `
 SELECT k.key_id, k.name, coalesce(k.client_id::text, ''), k.user_id, k.scopes, k.policy, k.allow_from::text[],
        k.expires_at, k.is_active, k.revision, k.created_at, u.last_used,
-       coalesce(c.is_active, true), coalesce(c.scopes, '{}'), coalesce(nullif(c.policy, ''), p.policy_name, ''),
+       coalesce(c.is_active, true) AND k.user_active, coalesce(c.scopes, '{}'), coalesce(nullif(c.policy, ''), p.policy_name, ''),
        v.numbers, v.hashes, v.created, v.untils
 FROM api_keys k
 LEFT JOIN api_clients c ON c.id = k.client_id

@@ -180,6 +180,45 @@ func TestAK2_AChangeByHandBites(t *testing.T) {
 	}
 }
 
+// A user who is disabled or deleted takes their keys along.
+func TestAK2_AUserThatIsOffTakesTheirKeysAlong(t *testing.T) {
+	url := testenv.Postgres(t)
+	f := newFleet(t, url, nil)
+	// As 00004 and 00006 have it; a database may have the one without the other.
+	execute(t, url, `CREATE TABLE IF NOT EXISTS users (id text PRIMARY KEY, email text NOT NULL UNIQUE, password_hash text NOT NULL, is_active boolean NOT NULL DEFAULT true)`)
+	execute(t, url, `CREATE OR REPLACE TRIGGER api_keys_ask_user BEFORE INSERT ON api_keys FOR EACH ROW WHEN (NEW.user_id <> '') EXECUTE FUNCTION api_keys_ask_user()`)
+	execute(t, url, `CREATE OR REPLACE TRIGGER users_tell_keys AFTER UPDATE OF is_active OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION users_tell_keys()`)
+	execute(t, url, `INSERT INTO users (id, email, password_hash) VALUES ('u-1', 'u@example.com', 'x'), ('u-2', 'v@example.com', 'x')`)
+	create := func(user string) string {
+		t.Helper()
+		secret, _, err := f.instances[0].Create(t.Context(), apikey.NewKey{User: user, Scopes: []string{"courses"}})
+		f.must(err)
+		return secret
+	}
+	mine, foreign := create("u-1"), create("partner:u-1")
+	for _, step := range []struct {
+		sql  string
+		want error
+	}{
+		{"UPDATE users SET is_active = false WHERE id = $1", apikey.ErrInactive},
+		{"UPDATE users SET is_active = true WHERE id = $1", nil},
+		{"DELETE FROM users WHERE id = $1", apikey.ErrInactive},
+	} {
+		f.eventually("it is good", func() bool { return step.want == nil || f.all(mine, nil) })
+		execute(t, url, step.sql, "u-1")
+		if d := f.eventually(step.sql, func() bool { return f.all(mine, step.want) }); d > time.Second {
+			t.Errorf("%s: it took %s", step.sql, d)
+		}
+	}
+	if !f.all(foreign, nil) {
+		t.Error("somebody else's user of that name lost a key")
+	}
+	execute(t, url, "UPDATE users SET is_active = false WHERE id = $1", "u-2")
+	if late := create("u-2"); !f.all(late, apikey.ErrInactive) {
+		t.Error("a key of a user who is off is good")
+	}
+}
+
 // A revocation while Redis is away: its old record comes back with it, and is not believed.
 func TestI18_RedisAwayDuringARevocation(t *testing.T) {
 	server := testenv.NewRedis(t)
