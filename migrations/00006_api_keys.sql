@@ -49,6 +49,13 @@ CREATE TABLE api_key_usage (
 );
 CREATE INDEX api_key_usage_hour ON api_key_usage (hour); -- for those who delete old hours
 
+-- What was added, so that a gateway which does not know may ask again; for a day.
+CREATE TABLE api_key_usage_batches (
+    id       uuid PRIMARY KEY,
+    added_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX api_key_usage_batches_added ON api_key_usage_batches (added_at);
+
 -- Apart from api_keys, for it is written with each flush and its changes are told to nobody.
 CREATE TABLE api_key_last_used (
     key       uuid PRIMARY KEY REFERENCES api_keys (id) ON DELETE CASCADE,
@@ -133,6 +140,6 @@ CREATE TRIGGER api_clients_tell_keys AFTER UPDATE ON api_clients FOR EACH ROW
     EXECUTE FUNCTION api_clients_tell_keys();
 
 -- +goose Down
-DROP TABLE api_key_last_used, api_key_usage, api_key_versions, api_keys;
+DROP TABLE api_key_last_used, api_key_usage_batches, api_key_usage, api_key_versions, api_keys;
 DROP FUNCTION users_tell_keys, api_keys_ask_user, api_clients_tell_keys, api_keys_tell, api_keys_revise CASCADE; -- with their triggers
 ALTER TABLE api_clients DROP COLUMN redirect_uris, DROP COLUMN policy;

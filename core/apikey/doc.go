@@ -43,5 +43,6 @@
 //
 // Used adds to counters in memory that are striped and of bounded number; Run moves
 // them to the store each interval, and once more when it is stopped. A crash loses
-// one interval. What a store did not take is added to the next batch.
+// one interval. What a store did not take is given again: a batch has a name, so one
+// that was taken in silence is not counted twice.
 package apikey

@@ -31,6 +31,8 @@ type store struct {
 	*apikey.Memory
 	loads atomic.Int64
 	away  atomic.Bool
+	sink  atomic.Bool // of usage: the test takes it
+	takes atomic.Bool // usage, though it answers with an error
 
 	mu    sync.Mutex
 	after func(*apikey.Record, *error) // sees what each Load returns
@@ -60,16 +62,22 @@ func (s *store) onLoad(f func(*apikey.Record, *error)) {
 	s.after = f
 }
 
-func (s *store) AddUsage(ctx context.Context, rows []apikey.UsageRow) error {
+func (s *store) AddUsage(ctx context.Context, batch string, rows []apikey.UsageRow) error {
 	s.mu.Lock()
 	usage := s.usage
 	s.mu.Unlock()
 	if usage != nil {
 		if err := usage(rows); err != nil {
+			if s.takes.Load() {
+				_ = s.Memory.AddUsage(ctx, batch, rows)
+			}
 			return err
 		}
+		if s.sink.Load() {
+			return nil
+		}
 	}
-	return s.Memory.AddUsage(ctx, rows)
+	return s.Memory.AddUsage(ctx, batch, rows)
 }
 
 func (s *store) onUsage(f func([]apikey.UsageRow) error) {

@@ -24,6 +24,7 @@ type Memory struct {
 	watched  int                // numbers the watchers
 	usage    map[UsageRow]Usage // by rows whose Usage is zero
 	lastUsed map[string]int64   // by key
+	batches  map[string]bool    // of usage, that were added
 }
 
 var (
@@ -47,7 +48,7 @@ const maxMemoryUsage = 1 << 16
 // NewMemory returns a store of these keys and clients. Errors wrap ErrInvalid,
 // ErrExists or ErrNoClient, and are about the first that is wrong.
 func NewMemory(keys []Record, clients []Client) (*Memory, error) {
-	m := &Memory{keys: map[string]Record{}, clients: map[string]Client{}, watchers: map[int]chan change{}, usage: map[UsageRow]Usage{}, lastUsed: map[string]int64{}}
+	m := &Memory{keys: map[string]Record{}, clients: map[string]Client{}, watchers: map[int]chan change{}, usage: map[UsageRow]Usage{}, lastUsed: map[string]int64{}, batches: map[string]bool{}}
 	if err := m.Configure(keys, clients); err != nil {
 		return nil, err
 	}
@@ -295,19 +296,35 @@ func (m *Memory) SwitchClient(ctx context.Context, id string, active bool) error
 	return nil
 }
 
+// maxBatches is how many batches are known again. No call of this store fails after
+// it did its work, so there is nobody to give one twice but by mistake, at once.
+const maxBatches = 1024
+
 // AddUsage adds rows to what is known.
-func (m *Memory) AddUsage(ctx context.Context, rows []UsageRow) error {
+func (m *Memory) AddUsage(ctx context.Context, batch string, rows []UsageRow) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable("storing usage", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.batches[batch] {
+		return nil
+	}
+	if len(m.batches) >= maxBatches {
+		clear(m.batches)
+	}
+	m.batches[batch] = true
+	full := int64(math.MinInt64) // there is no room for this hour and older ones
 	for _, r := range rows {
+		if _, there := m.keys[r.Key]; !there {
+			continue
+		}
 		at := r
 		at.Usage = Usage{}
 		was, ok := m.usage[at]
-		if !ok && len(m.usage) >= maxMemoryUsage {
-			m.forgetHour()
+		if !ok && len(m.usage) >= maxMemoryUsage && (at.Hour <= full || !m.forgetHour(at.Hour)) {
+			full = max(full, at.Hour) // not looked through for each row
+			continue
 		}
 		was.Add(r.Usage)
 		m.usage[at] = was
@@ -316,13 +333,15 @@ func (m *Memory) AddUsage(ctx context.Context, rows []UsageRow) error {
 	return nil
 }
 
-// forgetHour makes room: the rows of the oldest hour go. It is called under mu.
-func (m *Memory) forgetHour() {
-	oldest := int64(math.MaxInt64)
+// forgetHour makes room: the rows of the oldest hour go; false if no hour is older
+// than the one that needs it. It is called under mu.
+func (m *Memory) forgetHour(than int64) bool {
+	oldest := than
 	for at := range m.usage {
 		oldest = min(oldest, at.Hour)
 	}
-	maps.DeleteFunc(m.usage, func(at UsageRow, _ Usage) bool { return at.Hour == oldest })
+	maps.DeleteFunc(m.usage, func(at UsageRow, _ Usage) bool { return at.Hour == oldest && oldest < than })
+	return oldest < than
 }
 
 // Usage returns the rows of a key.

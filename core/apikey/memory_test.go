@@ -2,6 +2,7 @@ package apikey_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -111,7 +112,9 @@ func TestConfigureReplacesAndPushes(t *testing.T) {
 
 // Usage in memory has a bound: the oldest hours go first.
 func TestUsageInMemoryIsBounded(t *testing.T) {
-	m, err := apikey.NewMemory(nil, nil)
+	record := apikeytest.Record(1, "")
+	record.User = "u"
+	m, err := apikey.NewMemory([]apikey.Record{record}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +122,13 @@ func TestUsageInMemoryIsBounded(t *testing.T) {
 	rows := make([]apikey.UsageRow, 500)
 	for h := range hours {
 		for i := range rows {
-			rows[i] = apikey.UsageRow{Key: "k", Version: i, Route: "r", Hour: int64(h) * 3600, Usage: apikey.Usage{Requests: 1}}
+			rows[i] = apikey.UsageRow{Key: record.ID, Version: i, Route: "r", Hour: int64(h) * 3600, Usage: apikey.Usage{Requests: 1}}
 		}
-		if err := m.AddUsage(t.Context(), rows); err != nil {
+		if err := m.AddUsage(t.Context(), fmt.Sprint(h), rows); err != nil {
 			t.Fatal(err)
 		}
 	}
-	all, err := m.Usage(t.Context(), "k", time.Unix(0, 0), time.Unix(hours*3600, 0))
+	all, err := m.Usage(t.Context(), record.ID, time.Unix(0, 0), time.Unix(hours*3600, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,8 +32,9 @@ type Records interface {
 // Ledger counts what keys are used for.
 type Ledger interface {
 	// AddUsage adds rows to what is known, all of them or none; no two are of one
-	// place. Rows of keys that are gone are left out.
-	AddUsage(ctx context.Context, rows []UsageRow) error
+	// place. Rows of keys that are gone are left out. A batch, named by a UUID, that was
+	// added before is not added again: whoever got an error may give it once more.
+	AddUsage(ctx context.Context, batch string, rows []UsageRow) error
 	// Usage returns the rows of a key with from <= Hour < to, by hour, route and version.
 	Usage(ctx context.Context, id string, from, to time.Time) ([]UsageRow, error)
 }

@@ -22,14 +22,15 @@ type Use struct {
 const (
 	maxCounted = 1 << 16 // series in memory between two flushes
 	maxOwed    = 1 << 17 // rows that a store has not taken
-	batch      = 500     // rows in one transaction
+	batchRows  = 500     // in one transaction
 )
 
 // flushEvery is how often usage goes to the store.
 const flushEvery = 10 * time.Second
 
-// flushLast bounds the flush when the process stops.
-const flushLast = 5 * time.Second
+// flushWithin bounds a flush. The end of the process does not cut it short: what a
+// store did with a call that was cancelled, nobody knows.
+const flushWithin = 5 * time.Second
 
 // series is what is counted together: there are as many as keys and routes allow,
 // and no caller can make one up.
@@ -134,6 +135,10 @@ type flusher struct {
 	keys  *Keys
 	owed  map[rowKey]Usage
 	since int64 // unix seconds when the counting of the present interval began
+	// doubtful is the batch that failed last, under its name: the store may have it, so
+	// nothing is added to it, and it is given again until the store says yes.
+	doubtful []UsageRow
+	name     string
 }
 
 // run flushes each interval, and at the turn of the hour, so that what was counted
@@ -146,12 +151,8 @@ func (f *flusher) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLast)
-			defer cancel()
-			f.flush(last)
-			if len(f.owed) > 0 {
-				k.log.Warn().Int("rows", len(f.owed)).Msg("usage of API keys is lost: the store did not take it before the end")
-			}
+			f.flush(ctx)
+			f.giveUp()
 			return
 		case <-timer.C():
 		case <-k.tally.full:
@@ -161,14 +162,49 @@ func (f *flusher) run(ctx context.Context) {
 	}
 }
 
+// giveUp tells and counts what the store did not take before the end.
+func (f *flusher) giveUp() {
+	requests := int64(0)
+	for _, u := range f.owed {
+		requests += u.Requests
+	}
+	for _, r := range f.doubtful {
+		requests += r.Requests
+	}
+	if requests > 0 {
+		f.keys.metrics.lost.Add(0, uint64(requests))
+		f.keys.log.Warn().Int64("requests", requests).Msg("usage of API keys is lost: the store did not take it before the end")
+	}
+}
+
 // wait is how long the next interval is.
 func (f *flusher) wait() time.Duration {
 	now := f.keys.clock.Now()
 	return min(f.keys.flushEvery, now.Truncate(time.Hour).Add(time.Hour).Sub(now))
 }
 
-// flush gives the store what was counted and what it still owes us to take.
+// flush gives the store what was counted and what it has not taken yet.
 func (f *flusher) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushWithin)
+	defer cancel()
+	f.take()
+	for f.doubtful != nil || len(f.owed) > 0 {
+		if f.doubtful == nil {
+			f.next()
+		}
+		if err := f.keys.store.AddUsage(ctx, f.name, f.doubtful); err != nil {
+			f.keys.metrics.flushFailed.Add(0, 1)
+			f.keys.log.Warn().Err(err).Int("rows", len(f.owed)+len(f.doubtful)).Msg("usage of API keys is kept for the next flush")
+			break
+		}
+		f.keys.metrics.flushed.Add(0, 1)
+		f.doubtful = nil
+	}
+	f.keys.metrics.owed.Store(int64(len(f.owed) + len(f.doubtful)))
+}
+
+// take adds what was counted since the last time to what is owed.
+func (f *flusher) take() {
 	k := f.keys
 	now := k.clock.Now().Unix()
 	hour := f.since - f.since%3600
@@ -185,30 +221,21 @@ func (f *flusher) flush(ctx context.Context) {
 		f.owed[at] = was
 	})
 	k.metrics.lost.Add(0, uint64(lost))
-	rows := f.rows()
-	for part := range slices.Chunk(rows, batch) {
-		if err := k.store.AddUsage(ctx, part); err != nil {
-			k.metrics.flushFailed.Add(0, 1)
-			k.log.Warn().Err(err).Int("rows", len(f.owed)).Msg("usage of API keys is kept for the next flush")
-			break
-		}
-		k.metrics.flushed.Add(0, 1)
-		for _, r := range part {
-			delete(f.owed, rowKey{series{r.Key, r.Version, r.Route}, r.Hour})
-		}
-	}
-	k.metrics.owed.Store(int64(len(f.owed)))
 }
 
-// rows lists what is owed, sorted: two instances which add to the same rows in one
-// order can't wait for each other.
-func (f *flusher) rows() []UsageRow {
-	rows := make([]UsageRow, 0, len(f.owed))
+// next makes a batch of what is owed, in order: two instances which add to the same
+// rows can't wait for each other.
+func (f *flusher) next() {
+	rows := make([]UsageRow, 0, min(len(f.owed), batchRows))
 	for at, u := range f.owed {
+		if len(rows) == batchRows {
+			break
+		}
 		rows = append(rows, UsageRow{Key: at.key, Version: at.version, Route: at.route, Hour: at.hour, Usage: u})
+		delete(f.owed, at)
 	}
 	slices.SortFunc(rows, CompareRows)
-	return rows
+	f.doubtful, f.name = rows, randomUUID()
 }
 
 // CompareRows orders rows by key, hour, route and version.

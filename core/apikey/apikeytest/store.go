@@ -65,6 +65,9 @@ func TestStore(t *testing.T, newSubject func(t *testing.T) Subject) {
 	}
 }
 
+// uuid names a batch.
+func uuid(n int) string { return fmt.Sprintf("00000000-0000-4000-9000-%012d", n) }
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -221,7 +224,7 @@ func lists(t *testing.T, s Subject) {
 		want = append(want, withOwner(Record(n, c.ID), c))
 	}
 	slices.SortFunc(want, func(a, b apikey.Record) int { return int(a.ID[15]) - int(b.ID[15]) })
-	must(t, s.Store.AddUsage(ctx, []apikey.UsageRow{{Key: Record(2, "").ID, Version: 1, Hour: 3600, Usage: apikey.Usage{Requests: 1, LastUsed: 4000}}}))
+	must(t, s.Store.AddUsage(ctx, uuid(1), []apikey.UsageRow{{Key: Record(2, "").ID, Version: 1, Hour: 3600, Usage: apikey.Usage{Requests: 1, LastUsed: 4000}}}))
 	want[1].LastUsed = 4000
 	all, err = s.Store.List(ctx)
 	must(t, err)
@@ -315,18 +318,21 @@ func addsUsage(t *testing.T, s Subject) {
 		return apikey.UsageRow{Key: id, Version: 1, Route: route, Hour: h * hour, Usage: u}
 	}
 	full := apikey.Usage{Requests: 5, Errors: 2, Limited: 1, In: 1 << 40, Out: 7, LastUsed: 11 * hour}
-	must(t, s.Store.AddUsage(ctx, nil))
-	must(t, s.Store.AddUsage(ctx, []apikey.UsageRow{row(a.ID, "orders", 10, full), row(a.ID, "vod", 10, full), row(b.ID, "orders", 10, full)}))
-	must(t, s.Store.AddUsage(ctx, []apikey.UsageRow{
+	must(t, s.Store.AddUsage(ctx, uuid(900), nil))
+	must(t, s.Store.AddUsage(ctx, uuid(2), []apikey.UsageRow{row(a.ID, "orders", 10, full), row(a.ID, "vod", 10, full), row(b.ID, "orders", 10, full)}))
+	must(t, s.Store.AddUsage(ctx, uuid(3), []apikey.UsageRow{
 		row(a.ID, "orders", 10, apikey.Usage{Requests: 1, LastUsed: 5}),
 		row(a.ID, "orders", 11, full), row(a.ID, "orders", 12, full),
 		row("Gone000000000000", "orders", 10, full), // its key was deleted meanwhile: no reason to lose the others
 	}))
+	// A batch that is given again, because nobody knew whether it had been taken.
+	must(t, s.Store.AddUsage(ctx, uuid(901), []apikey.UsageRow{row(a.ID, "vod", 11, full)}))
+	must(t, s.Store.AddUsage(ctx, uuid(901), []apikey.UsageRow{row(a.ID, "vod", 11, full)}))
 	double := full
 	double.Requests = 6
 	rows, err := s.Store.Usage(ctx, a.ID, time.Unix(10*hour, 0), time.Unix(12*hour, 0))
 	must(t, err)
-	same(t, rows, []apikey.UsageRow{row(a.ID, "orders", 10, double), row(a.ID, "vod", 10, full), row(a.ID, "orders", 11, full)})
+	same(t, rows, []apikey.UsageRow{row(a.ID, "orders", 10, double), row(a.ID, "vod", 10, full), row(a.ID, "orders", 11, full), row(a.ID, "vod", 11, full)})
 	rows, err = s.Store.Usage(ctx, a.ID, time.Unix(13*hour, 0), time.Unix(14*hour, 0))
 	must(t, err)
 	same(t, rows, []apikey.UsageRow{})
@@ -344,10 +350,10 @@ func addsUsageConcurrently(t *testing.T, s Subject) {
 	}
 	const writers, times = 6, 10
 	var all sync.WaitGroup
-	for range writers {
+	for w := range writers {
 		all.Go(func() {
-			for range times {
-				if err := s.Store.AddUsage(ctx, rows); err != nil {
+			for i := range times {
+				if err := s.Store.AddUsage(ctx, uuid(1000*w+i), rows); err != nil {
 					t.Error(err)
 				}
 			}
@@ -373,7 +379,7 @@ func isCancelled(t *testing.T, s Subject) {
 	wants(t, err, apikey.ErrUnavailable)
 	_, err = s.Store.Usage(ctx, Record(1, "").ID, time.Unix(0, 0), time.Unix(1, 0))
 	wants(t, err, apikey.ErrUnavailable)
-	wants(t, s.Store.AddUsage(ctx, []apikey.UsageRow{{Key: Record(1, "").ID}}), apikey.ErrUnavailable)
+	wants(t, s.Store.AddUsage(ctx, uuid(4), []apikey.UsageRow{{Key: Record(1, "").ID}}), apikey.ErrUnavailable)
 	_, err = s.Clients.ListClients(ctx)
 	wants(t, err, apikey.ErrUnavailable)
 	wants(t, s.Clients.CreateClient(ctx, Client(1)), apikey.ErrUnavailable)

@@ -297,7 +297,7 @@ func (a *APIKeys) Watch(ctx context.Context, changed func(id string, revision in
 // AddUsage adds rows to what is known of keys that are there. Rows come in the order
 // of the keys in every instance: two that add to the same ones wait, and never for
 // each other.
-func (a *APIKeys) AddUsage(ctx context.Context, rows []apikey.UsageRow) error {
+func (a *APIKeys) AddUsage(ctx context.Context, batch string, rows []apikey.UsageRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -311,10 +311,16 @@ func (a *APIKeys) AddUsage(ctx context.Context, rows []apikey.UsageRow) error {
 		requests[i], failed[i], limited[i], in[i], out[i] = r.Requests, r.Errors, r.Limited, r.In, r.Out
 	}
 	_, err := a.db.pool.Exec(ctx, `
-WITH counted AS (
+WITH forgotten AS (
+    DELETE FROM api_key_usage_batches WHERE id IN (
+        SELECT id FROM api_key_usage_batches WHERE added_at < now() - interval '1 day' ORDER BY added_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+), fresh AS (
+    INSERT INTO api_key_usage_batches (id) VALUES ($11::text::uuid) ON CONFLICT DO NOTHING RETURNING id
+), counted AS (
     SELECT k.id AS key, r.* FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::timestamptz[])
         AS r (key_id, hour, route, version, requests, errors, limited, bytes_in, bytes_out, last_used)
     JOIN api_keys k ON k.key_id = r.key_id
+    WHERE EXISTS (SELECT FROM fresh)
 ), dated AS (
     INSERT INTO api_key_last_used AS l (key, last_used)
     SELECT key, max(last_used) FROM counted GROUP BY key ORDER BY key
@@ -326,7 +332,7 @@ ON CONFLICT (key, hour, route, version) DO UPDATE SET
     requests = u.requests + excluded.requests, errors = u.errors + excluded.errors, limited = u.limited + excluded.limited,
     bytes_in = u.bytes_in + excluded.bytes_in, bytes_out = u.bytes_out + excluded.bytes_out,
     last_used = greatest(u.last_used, excluded.last_used)`,
-		keys, hours, routes, versions, requests, failed, limited, in, out, used)
+		keys, hours, routes, versions, requests, failed, limited, in, out, used, batch)
 	if err != nil {
 		return apiKeyFailed("storing usage", err)
 	}
