@@ -212,7 +212,9 @@ func TestI12_ThePoolIsBounded(t *testing.T) {
 			t.Fatalf("%d wait", p.Waiting())
 		}
 	}
-	if _, err := p.Hash(t.Context(), password); !errors.Is(err, account.ErrBusy) {
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := p.Hash(soon, password); !errors.Is(err, account.ErrBusy) || soon.Err() != nil {
 		t.Errorf("beyond the queue: %v", err)
 	}
 	leave()
