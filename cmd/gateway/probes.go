@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -49,12 +50,15 @@ func (p *program) ready() error {
 
 // builtIns are the routes that the program brings along under cfg.
 func (p *program) builtIns(cfg *config.Config) []snapshot.BuiltIn {
-	return publicProbes(cfg, p.probes(cfg))
+	return append(publicProbes(cfg, p.probes(cfg)), p.identity.routes()...)
 }
 
 // checks asks those that can be ill: the certificates. An endpoint that fails shows
 // in its answers, not here.
 func (p *program) checks() admin.Checks {
 	certificates := p.inForce.Load() == nil || p.gateway.CertificatesWell()
-	return admin.Checks{Redis: true, Database: true, Services: true, Certificates: certificates}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	redis, database := p.identity.healthy(ctx)
+	return admin.Checks{Redis: redis, Database: database, Services: true, Certificates: certificates}
 }

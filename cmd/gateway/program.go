@@ -41,6 +41,8 @@ type program struct {
 	meter   *meter.Set
 	gateway *gateway.Gateway
 	admin   *admin.Server
+	// identity says who calls; it is what it was at the start.
+	identity *identity
 
 	// turn lets one reload run at a time, and none once the program stops.
 	turn      sync.Mutex
@@ -84,11 +86,15 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 		p.log.Error().Err(err).Msg("the service manager and the configuration don't agree")
 		return nil, refused{exitRefused}
 	}
+	if p.identity, err = openIdentity(cfg, p.meter, p.log); err != nil {
+		return nil, unlessRefused(cfg, err, stderr)
+	}
 	p.gateway, err = gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: p.meter, Log: p.log, Plugins: plugins.All(), BuiltIns: p.builtIns, Barred: p.barred,
-		Sockets: sockets,
+		Sockets: sockets, Identity: &p.identity.known, Stays: p.identity.stays(),
 	})
 	if err != nil {
+		p.identity.close()
 		return nil, unlessRefused(cfg, err, stderr)
 	}
 	p.inForce.Store(putInForce(cfg, seen, 1))
@@ -98,8 +104,10 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 		Meter: p.meter, Probes: p.probes(cfg), Log: p.log, API: p.api(begun),
 	})
 	if err := p.admin.Start(); err != nil {
+		defer p.identity.close()
 		return nil, errors.Join(err, p.gateway.Close())
 	}
+	p.identity.start()
 	p.operators.Store(p.admin.Addr().(*net.TCPAddr))
 	p.admin.Update(cfg.Admin.Hosts, p.tokens(cfg), p.probes(cfg)) // a start that failed must leave no token behind
 	p.attend(o)
@@ -126,7 +134,7 @@ func (p *program) announce() {
 	}
 	p.log.Info().Stringer("address", p.admin.Addr()).Msg("listening for operators")
 	p.log.Info().Str("version", version).Int("routes", len(p.started.Routes)).Int("services", len(p.started.Services)).
-		Msg("ready; nothing is stored: counters and connections die with this process")
+		Msg("ready; " + p.identity.whereKept())
 	p.tellReady()
 }
 
@@ -283,6 +291,7 @@ func (p *program) stop(signals <-chan os.Signal) error {
 	close(drained)
 	<-watching
 	err = errors.Join(err, p.admin.Close(ctx))
+	p.identity.close()
 	if err != nil {
 		p.log.Error().Err(err).Msg("stopped, not everything had ended")
 		return refused{exitCutShort}

@@ -28,8 +28,8 @@ func revocations(t *testing.T, url string) *postgres.Revocations {
 	return postgres.NewRevocations(db)
 }
 
-// session is one connection of a test's own.
-func session(t *testing.T, url string) *pgx.Conn {
+// connection is one connection of a test's own.
+func connection(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
@@ -66,7 +66,7 @@ func keysSince(t *testing.T, r *postgres.Revocations, cursor string) (keys map[s
 // has come meanwhile.
 func TestI4_WhatIsCommittedLateIsSeen(t *testing.T) {
 	url := testenv.Postgres(t)
-	r, late := revocations(t, url), session(t, url)
+	r, late := revocations(t, url), connection(t, url)
 	tx, err := late.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestI4_WhatIsCommittedLateIsSeen(t *testing.T) {
 
 func TestI4_WhatAnOperatorWritesByHandIsFelt(t *testing.T) {
 	url := testenv.Postgres(t)
-	r, operator := revocations(t, url), session(t, url)
+	r, operator := revocations(t, url), connection(t, url)
 	ctx, cancel := context.WithCancel(t.Context())
 	var woken atomic.Int32
 	done := make(chan struct{})
