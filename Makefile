@@ -10,6 +10,7 @@ export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COVERAGE := 90
+TESTED_WITH := curl:curl redis-server:redis-server '/usr/lib/postgresql/*/bin/postgres:postgresql'
 FUZZTIME ?= 20s
 K6 := go.k6.io/k6@v1.8.1
 TEST ?= $(if $(RATE),load,smoke)
@@ -34,11 +35,11 @@ lint: ## gofmt, vet, staticcheck
 	go run $(STATICCHECK) ./...
 
 test-race: ## pass 1: behaviour, with the race detector
-	@.ci/need curl:curl
+	@.ci/need $(TESTED_WITH)
 	CGO_ENABLED=1 go test -timeout 5m -race ./...
 
 test-plain: ## pass 2: allocations and timing too, writes coverage.out
-	@.ci/need curl:curl
+	@.ci/need $(TESTED_WITH)
 	go test -timeout 5m -coverpkg=./core/...,./plugins/... -coverprofile=coverage.out ./...
 
 coverage: ## what pass 2 covered, and the packages that need tests most

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ type RedisServer struct {
 	*server
 	t         testing.TB // whom Stop and Start fail; nil for the shared one
 	arguments []string
+	sentinel  bool // arguments are all of them
 }
 
 var sharedRedis = sync.OnceValues(func() (*RedisServer, error) { return newRedis() })
@@ -60,9 +63,12 @@ func (s *RedisServer) begin() error {
 	if err != nil {
 		return fmt.Errorf("redis-server is not installed (Debian package redis-server; `make test` installs it): %w", err)
 	}
-	arguments := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
-	}, s.arguments...)
+	arguments := s.arguments
+	if !s.sentinel {
+		arguments = append([]string{
+			"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
+		}, s.arguments...)
+	}
 	return s.start(exec.Command(path, arguments...), func() error {
 		answer, err := s.ask("PING")
 		if err == nil && answer != "+PONG" && !strings.HasPrefix(answer, "-NOAUTH") {
@@ -144,4 +150,18 @@ func (s *RedisServer) ask(words ...string) (string, error) {
 		line = strings.TrimRight(line, "\r\n")
 	}
 	return line, err
+}
+
+// NewSentinel starts a sentinel for this test alone, which watches the server at host
+// and port under the name of master. It ends with the test.
+func NewSentinel(t testing.TB, master, host, port string) *RedisServer {
+	t.Helper()
+	s := NewRedis(t)
+	s.Stop()
+	file := filepath.Join(s.dir, "sentinel.conf") // it writes into it what it finds
+	must(t, os.WriteFile(file, fmt.Appendf(nil, "port %d\nbind 127.0.0.1\nsentinel monitor %s %s %s 1\n", s.port, master, host, port), 0o600))
+	s.arguments = []string{file, "--sentinel"}
+	s.sentinel = true
+	s.Start()
+	return s
 }
