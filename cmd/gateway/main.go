@@ -1,5 +1,6 @@
 // Command gateway is the Suuupra API gateway and its tools: serve, reload, status,
-// check, routes, explain, config, init and version.
+// check, routes, explain, config, init and version; migrate, hash, user, client, apikey,
+// keys and session for what it stores.
 package main
 
 import (
@@ -89,7 +90,8 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newReload(), newStatus(), newCheck(), newRoutes(), newExplain(), newConfig(), newInit(), newVersion())
+	root.AddCommand(newServe(), newReload(), newStatus(), newCheck(), newRoutes(), newExplain(), newConfig(), newInit(), newVersion(),
+		newMigrate(), newHash(), newClient(), newAPIKey(), newKeys())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	finish(root)
