@@ -91,7 +91,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newServe(), newReload(), newStatus(), newCheck(), newRoutes(), newExplain(), newConfig(), newInit(), newVersion(),
-		newMigrate(), newHash(), newClient(), newAPIKey(), newKeys())
+		newMigrate(), newHash(), newUser(), newClient(), newAPIKey(), newKeys(), newSession())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	finish(root)
