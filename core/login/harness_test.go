@@ -262,6 +262,14 @@ func scopes(list ...string) principal.Scopes {
 // newStand starts a gateway; change may change the options first.
 func newStand(t *testing.T, change func(*login.Options)) *stand {
 	t.Helper()
+	return newStandOf(t, open, change)
+}
+
+// open is a gateway with a route of its own.
+const open = "routes: {status: {match: {path: /status}, respond: {status: 200, body: ok}}}\n"
+
+func newStandOf(t *testing.T, yaml string, change func(*login.Options)) *stand {
+	t.Helper()
 	fake := clock.NewFake(time.Unix(start, 0))
 	s := &stand{
 		t: t, clock: fake,
@@ -290,14 +298,18 @@ func newStand(t *testing.T, change func(*login.Options)) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var builtIns []snapshot.BuiltIn
+	s.Gateway = gatewaytest.RunOptions(t, yaml, gatewaytest.Options{BuiltIns: builtIns(l)})
+	return s
+}
+
+// builtIns are the routes of logins as a program puts them into its table.
+func builtIns(l *login.Login) (all []snapshot.BuiltIn) {
 	for _, r := range l.Routes() {
-		builtIns = append(builtIns, snapshot.BuiltIn{
+		all = append(all, snapshot.BuiltIn{
 			Name: r.Name, Match: router.Match{Paths: r.Paths, Methods: r.Methods}, Answer: r.Answer, BodyLimit: r.BodyLimit, Response: r.Response,
 		})
 	}
-	s.Gateway = gatewaytest.RunOptions(t, "routes: {status: {match: {path: /status}, respond: {status: 200, body: ok}}}\n", gatewaytest.Options{BuiltIns: builtIns})
-	return s
+	return all
 }
 
 var sessionID = regexp.MustCompile(`("sessionId"|"id"):"[A-Za-z0-9_-]{22}"`)

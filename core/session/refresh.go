@@ -34,6 +34,11 @@ func (s *Sessions) Refresh(ctx context.Context, shown Shown) (Pair, error) {
 	if t.Fingerprint != "" && t.Fingerprint != shown.Fingerprint || t.Thumbprint != "" && t.Thumbprint != shown.Thumbprint {
 		return Pair{}, ErrUnbound
 	}
+	done, err := s.turns.take(ctx, t.Principal.Session)
+	if err != nil {
+		return Pair{}, err
+	}
+	defer done()
 	for range rotations {
 		r, err := s.find(ctx, t)
 		if err != nil {

@@ -538,9 +538,13 @@ func TestI8_ARotationThatOvertakes(t *testing.T) {
 	s := newStand(t, b)
 	first := s.begin()
 	var second session.Pair
+	other := s.instance()
 	b.before = func() {
 		b.before = nil
-		second = s.refresh(first)
+		var err error
+		if second, err = other.Refresh(t.Context(), s.shown(first)); err != nil {
+			t.Error(err)
+		}
 	}
 	if got := s.refresh(first); got.Access.Token != second.Access.Token {
 		t.Errorf("%+v is not the pair of who was faster", got)
@@ -557,6 +561,33 @@ func TestI8_ARotationThatOvertakes(t *testing.T) {
 	third := s.begin()
 	b.Store = stubborn{b.Store}
 	s.refused("a store that changes all the time", third, session.ErrUnavailable)
+}
+
+// Of many who refresh at once at one instance, one signs.
+func TestI8_OneSignsForAll(t *testing.T) {
+	t.Parallel()
+	b := &breaking{Store: memory()}
+	s := newStand(t, b)
+	p := s.begin()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	b.before = func() { close(entered); <-leave }
+	var wait sync.WaitGroup
+	wait.Go(func() { s.refresh(p) })
+	<-entered
+	b.before = nil
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Refresh(ctx, s.shown(p)); !errors.Is(err, session.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("who does not wait: %v", err)
+	}
+	for range 20 {
+		wait.Go(func() { s.refresh(p) })
+	}
+	close(leave)
+	wait.Wait()
+	if n := len(s.sign.issued); n != 4 {
+		t.Errorf("%d tokens were signed, want those of a login and of a refresh", n)
+	}
 }
 
 // stubborn never rotates.

@@ -49,10 +49,13 @@ type Options struct {
 type Sessions struct {
 	o         Options
 	sightings *sightings
+	turns     turns
 }
 
 // New returns sessions that are kept in o.Store. It starts nothing.
-func New(o Options) *Sessions { return &Sessions{o: o, sightings: newSightings()} }
+func New(o Options) *Sessions {
+	return &Sessions{o: o, sightings: newSightings(), turns: turns{taken: map[string]chan struct{}{}}}
+}
 
 // Start is what a session begins with.
 type Start struct {
