@@ -28,7 +28,8 @@ func TestAllocs(t *testing.T) {
 		{"a bound token", "Authorization: Bearer bound\r\nX-Client-Fingerprint: " + fingerprint + "\r\n", built, 0},
 		{"a key", keyOfClient, keys, 0},
 		{"a token that is passed on signed", authorizeAnn, signed, 0},
-		{"a token and a key, whose scopes are new", authorizeAnn + keyOfClient, keys, 1},
+		{"a token and a key", authorizeAnn + "X-API-Key: gk_ann\r\n", keys, 1},
+		{"a token and a key, whose scopes are new", authorizeAnn + keyOfClient, keys, 3},
 	} {
 		x := plugintest.Exchange(t, "GET /a HTTP/1.1\r\nHost: h\r\n"+c.fields+"\r\n")
 		if n := testing.AllocsPerRun(1000, func() {
