@@ -249,9 +249,10 @@ func (c *caller) spoken() *token.Verified {
 }
 
 // addKey narrows p, of a token, to what the key may do as well. The key of a client
-// names no user, and goes with any of the client's.
+// names no user, and goes with any of the client's; a user's own key names no client,
+// and goes with any token of theirs.
 func addKey(p, key *principal.Principal) bool {
-	if key.User != "" && key.User != p.User || key.Client != p.Client {
+	if key.User != "" && key.User != p.User || key.Client != "" && key.Client != p.Client {
 		return false
 	}
 	p.Key, p.Policy, p.Scopes = key.Key, key.Policy, p.Scopes.Intersect(key.Scopes)

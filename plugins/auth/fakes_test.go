@@ -167,6 +167,7 @@ func newWorld() *world {
 		keys: map[string]*apikey.Key{
 			"gk_client": apiKey("client", "", "app", "courses:read vod"),
 			"gk_ann":    apiKey("ann-key", "ann", "app", "courses:read"),
+			"gk_own":    apiKey("own", "ann", "", "courses:read"),
 			"gk_bob":    apiKey("bob-key", "bob", "app", "courses"),
 			"gk_away":   apiKey("away", "", "app", "courses"),
 			"gk_other":  apiKey("other-key", "", "other-app", "courses"),

@@ -106,6 +106,45 @@ defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}, 
 	}
 }
 
+// TestAllocsOfAnAuthenticatedExchange: a token or key that is known costs nothing, from
+// the client's bytes to the count of the key's use, with who calls in the log.
+func TestAllocsOfAnAuthenticatedExchange(t *testing.T) {
+	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+	id := gatewaytest.NewIdentity(t)
+	g := gatewaytest.RunOptions(t, fmt.Sprintf(`
+services: {a: {endpoints: [{url: "%s"}]}}
+routes:
+  fields: {match: {path: "/fields/{rest...}"}, service: a, plugins: {auth: {scopes: {all: ["courses:read"]}}}}
+  signed: {match: {path: "/signed/{rest...}"}, service: a, plugins: {auth: {internal_token: true}}}
+defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}}}
+`, steady(t, small).URL(), filepath.Join(t.TempDir(), "access.log"))+"# auth: on\n", gatewaytest.Options{Identity: &id.Identity})
+	for _, c := range []struct{ name, target, fields string }{
+		{"a token", "/fields/a", "Authorization: Bearer " + id.Token("ann", "courses") + "\r\n"},
+		{"a key", "/fields/a", "X-API-Key: " + id.Key("courses") + "\r\n"},
+		{"a token, passed on signed", "/signed/a", "Authorization: Bearer " + id.Token("ann") + "\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			request := "GET " + c.target + " HTTP/1.1\r\nHost: h\r\n" + c.fields + "\r\n"
+			probe := gatewaytest.Dial(t, g.Address())
+			probe.Write(request)
+			answer := probe.Read("GET ")
+			if !bytes.HasPrefix([]byte(answer), []byte("HTTP/1.1 200 ")) {
+				t.Fatalf("refused:\n%s", answer)
+			}
+			conn, err := net.Dial("tcp", g.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			got := mallocs(t, conn, []byte(request), len(answer))
+			t.Logf("%.3f allocations an exchange", got)
+			if got > 0.05 {
+				t.Errorf("%.3f allocations an exchange, want none", got)
+			}
+		})
+	}
+}
+
 // TestAllocsOfAnExchangeOverTLS: crypto/tls allocates once for each record that it
 // reads, in the client and in the gateway; the gateway adds nothing.
 func TestAllocsOfAnExchangeOverTLS(t *testing.T) {
