@@ -70,7 +70,7 @@ func transcript(r result) string {
 
 func TestConfigShow(t *testing.T) {
 	t.Parallel()
-	dir := files(t, "base.yaml", "listen: {public: {address: \":8080\"}}\nroutes:\n  a: {match: {path: /a}, respond: {status: 200, body: \"${GREETING}\"}}\n",
+	dir := files(t, "base.yaml", "listen: {public: {address: \":8080\"}}\nroutes:\n  a: {match: {path: /a}, respond: {status: 200, body: \"${GREETING}\"}, plugins: {auth: off}}\n",
 		"over.yaml", "limits: {body: 1MiB}\n")
 	show := func(args ...string) result {
 		c := command(dir, append([]string{"config", "show", "-c", "base.yaml", "-c", "over.yaml"}, args...)...)

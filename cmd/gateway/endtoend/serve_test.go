@@ -286,7 +286,7 @@ func TestServeCannotStart(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			dir := files(t, "gateway.yaml", fmt.Sprintf("listen: {public: {address: %q}}\nadmin: {address: %q}\nroutes: {a: {match: {path: /a}, respond: {}}}\n", c.public, c.admin))
+			dir := files(t, "gateway.yaml", fmt.Sprintf("listen: {public: {address: %q}}\nadmin: {address: %q}\nroutes: {a: {match: {path: /a}, respond: {}, plugins: {auth: off}}}\n", c.public, c.admin))
 			do(t, dir, "serve").wants(t, exitFailed, "", c.want)
 		})
 	}

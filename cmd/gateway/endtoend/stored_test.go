@@ -17,7 +17,7 @@ func stored(t *testing.T, url string) (dir string) {
 	return files(t, "gateway.yaml", `
 stores: {postgres: {url_file: url}}
 identity: {signing_keys: {encryption_key_file: key}}
-routes: {a: {match: {path: /a}, respond: {status: 200}}}
+routes: {a: {match: {path: /a}, respond: {status: 200}, plugins: {auth: off}}}
 telemetry: {log: {level: error}}
 `, "url", url+"\n", "key", strings.Repeat("5a", 32)+"\n")
 }
@@ -82,7 +82,7 @@ func TestMigrate(t *testing.T) {
 
 func TestCommandsNeedPostgres(t *testing.T) {
 	t.Parallel()
-	dir := files(t, "gateway.yaml", "routes: {a: {match: {path: /a}, respond: {status: 200}}}\n")
+	dir := files(t, "gateway.yaml", "routes: {a: {match: {path: /a}, respond: {status: 200}, plugins: {auth: off}}}\n")
 	for _, line := range []string{"migrate up", "migrate status", "client list", "apikey list"} {
 		r := do(t, dir, strings.Fields(line)...)
 		if r.code != exitFailed || !strings.HasPrefix(r.err, "gateway: the configuration names no PostgreSQL: stores: {postgres: {url_file: …}}") || r.out != "" {
@@ -186,14 +186,14 @@ func TestHashesStandInConfigurations(t *testing.T) {
 	entry = strings.Replace(entry, "CLIENT", "portal", 1)
 	dir = files(t, "gateway.yaml", entry+`  clients: {portal: {secret_hash: "`+secret+`"}}
   users: {ada@example.com: {password_hash: "`+password+`"}}
-routes: {a: {match: {path: /a}, respond: {status: 200}}}
+routes: {a: {match: {path: /a}, respond: {status: 200}, plugins: {auth: off}}}
 `)
 	do(t, dir, "check").wants(t, exitOK, "ok: 0 services, 1 route\n", "")
 }
 
 func TestKeysCommands(t *testing.T) {
 	t.Parallel()
-	dir := files(t, "gateway.yaml", "directory: state\nidentity: {}\nroutes: {a: {match: {path: /a}, respond: {status: 200}}}\ntelemetry: {log: {level: error}}\n")
+	dir := files(t, "gateway.yaml", "directory: state\nidentity: {}\nroutes: {a: {match: {path: /a}, respond: {status: 200}, plugins: {auth: off}}}\ntelemetry: {log: {level: error}}\n")
 	do(t, dir, "keys", "list").wants(t, exitRefused, "", "gateway: there are no signing keys yet: a gateway makes them at its first start\n")
 	if out, err := exec.Command("ls", dir).Output(); err != nil || string(out) != "gateway.yaml\n" {
 		t.Errorf("looking made files: %s %v", out, err)

@@ -62,7 +62,7 @@ func TestUserCommands(t *testing.T) {
 
 func TestUserCommandsNeedPostgres(t *testing.T) {
 	t.Parallel()
-	dir := files(t, "gateway.yaml", "routes: {a: {match: {path: /a}, respond: {status: 200}}}\n")
+	dir := files(t, "gateway.yaml", "routes: {a: {match: {path: /a}, respond: {status: 200}, plugins: {auth: off}}}\n")
 	for _, line := range []string{"user list", "session list a@b.example", "session revoke a"} {
 		if r := do(t, dir, strings.Fields(line)...); r.code != exitFailed || !strings.HasPrefix(r.err, "gateway: the configuration names no PostgreSQL") {
 			t.Errorf("%s: %+v", line, r)
