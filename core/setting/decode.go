@@ -18,7 +18,7 @@ func Decode(n *Node, into any, r *Report) {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		panic("setting: Decode needs a pointer")
 	}
-	d := decoder{r: r, fields: make(map[reflect.Type][]field)}
+	d := decoder{r: r, fields: make(map[reflect.Type][]field), fallbacks: make(map[fallbackOf]reflect.Value)}
 	if n == nil {
 		d.fallback(v.Elem(), &field{})
 		return
@@ -28,8 +28,9 @@ func Decode(n *Node, into any, r *Report) {
 
 // decoder is one call of Decode.
 type decoder struct {
-	r      *Report
-	fields map[reflect.Type][]field
+	r         *Report
+	fields    map[reflect.Type][]field
+	fallbacks map[fallbackOf]reflect.Value
 }
 
 // place is where a value stands: its key, if it has one.
@@ -123,24 +124,52 @@ func takesOff(t reflect.Type, f *field) bool {
 	return f.off || reflect.PointerTo(t).Implements(typeDisabler)
 }
 
+// fallbackOf is what a default is told by.
+type fallbackOf struct {
+	t    reflect.Type
+	text string // as tagged; of a struct, ""
+}
+
 // fallback sets v to the default of its field, and the fields of a struct to theirs.
+// Each is read once: what it holds is shared, and nobody's to change.
 func (d *decoder) fallback(v reflect.Value, f *field) {
-	v.SetZero()
-	switch {
-	case f.fallback != "":
-		n := &Node{Kind: Scalar, Text: f.fallback, Expanded: true}
-		loose := *f
-		loose.min, loose.max, loose.enum, loose.fallback = "", "", nil, ""
-		check := decoder{r: &Report{}, fields: d.fields}
-		check.value(n, v, &loose, place{})
-		if err := check.r.Err(); err != nil {
-			panic(fmt.Sprintf("setting: bad default %q of key %s: %v", f.fallback, f.name, err))
+	whole := f.fallback == "" && v.Kind() == reflect.Struct && !readsText(v.Type()) && !v.Addr().Type().Implements(typeNodeDecoder)
+	if f.fallback == "" && !whole {
+		v.SetZero()
+		return
+	}
+	of := fallbackOf{v.Type(), f.fallback}
+	known, ok := d.fallbacks[of]
+	if !ok {
+		known = reflect.New(v.Type()).Elem()
+		if whole {
+			d.fallbackFields(known)
+		} else {
+			d.readFallback(known, f)
 		}
-	case v.Kind() == reflect.Struct && !readsText(v.Type()) && !v.Addr().Type().Implements(typeNodeDecoder):
-		for _, f := range d.fieldsOf(v.Type()) {
-			if f.role == roleKey {
-				d.fallback(v.FieldByIndex(f.index), &f)
-			}
+		d.fallbacks[of] = known
+	}
+	v.Set(known)
+}
+
+// readFallback reads the default of a field from its tag.
+func (d *decoder) readFallback(v reflect.Value, f *field) {
+	n := &Node{Kind: Scalar, Text: f.fallback, Expanded: true}
+	loose := *f
+	loose.min, loose.max, loose.enum, loose.fallback = "", "", nil, ""
+	check := decoder{r: &Report{}, fields: d.fields, fallbacks: d.fallbacks}
+	check.value(n, v, &loose, place{})
+	if err := check.r.Err(); err != nil {
+		panic(fmt.Sprintf("setting: bad default %q of key %s: %v", f.fallback, f.name, err))
+	}
+}
+
+// fallbackFields sets the fields of a struct to their defaults.
+func (d *decoder) fallbackFields(v reflect.Value) {
+	fields := d.fieldsOf(v.Type())
+	for i := range fields {
+		if f := &fields[i]; f.role == roleKey {
+			d.fallback(v.FieldByIndex(f.index), f)
 		}
 	}
 }
@@ -172,15 +201,15 @@ func (d *decoder) structure(n *Node, v reflect.Value, p place) {
 
 // roles fills in the fields of a struct that hold no key.
 func (d *decoder) roles(n *Node, v reflect.Value, p place) {
-	for _, f := range d.fieldsOf(v.Type()) {
-		into := v.FieldByIndex(f.index)
-		switch f.role {
+	fields := d.fieldsOf(v.Type())
+	for i := range fields {
+		switch f := &fields[i]; f.role {
 		case roleName:
-			into.SetString(p.key)
+			v.FieldByIndex(f.index).SetString(p.key)
 		case rolePlace:
-			into.Set(reflect.ValueOf(p.at))
+			v.FieldByIndex(f.index).Set(reflect.ValueOf(p.at))
 		case roleNode:
-			into.Set(reflect.ValueOf(n))
+			v.FieldByIndex(f.index).Set(reflect.ValueOf(n))
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
 
@@ -107,7 +106,7 @@ func parseBytes(text []byte) (file *ast.File, err error) {
 			file, err = nil, fmt.Errorf("not well-formed YAML (%v)", p)
 		}
 	}()
-	return parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	return parseInPieces(string(text), pieceKeys)
 }
 
 // syntaxProblem says where the parser gave up.
