@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -238,9 +236,8 @@ var _ admin.Reloader = (*program)(nil)
 
 // putInForce says what is in force from now on.
 func putInForce(cfg *config.Config, seen *observed, number uint64) *admin.InForce {
-	hash := sha256.Sum256([]byte(config.Effective(cfg, false)))
 	return &admin.InForce{
-		Version: number, LoadedAt: time.Now(), Sources: seen.sources(), Hash: hex.EncodeToString(hash[:]),
+		Version: number, LoadedAt: time.Now(), Sources: seen.sources(), Hash: config.Hash(cfg),
 		Routes: len(cfg.Routes), Services: len(cfg.Services),
 	}
 }

@@ -85,9 +85,8 @@ func (c *checker) match(route *Route) {
 	if missing(match, "path") && missing(match, "paths") {
 		c.r.Add(route.At, route.Node.Path, `want match.path or match.paths; "/{rest...}" takes every path`, "")
 	}
-	listeners := keys(c.cfg.tree.Get("listen"))
 	for i, name := range route.Match.Listeners {
-		if name != "" && !slices.Contains(listeners, name) {
+		if listeners := keys(c.cfg.tree.Get("listen")); name != "" && !slices.Contains(listeners, name) {
 			n := match.Get("listeners").Values()[i]
 			c.r.AddNode(n, "want the name of a listener, got "+n.Describe(), nearest(n, listeners))
 		}

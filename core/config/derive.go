@@ -49,7 +49,7 @@ func (d *deriver) each(key string, f func(e setting.Entry) *setting.Node) {
 	if all == nil || all.Kind != setting.Map {
 		return
 	}
-	out := &setting.Node{Kind: setting.Map, At: all.At, Path: all.Path}
+	out := &setting.Node{Kind: setting.Map, At: all.At, Path: all.Path, Entries: make([]setting.Entry, 0, len(all.Entries))}
 	for _, e := range all.Entries {
 		if e.Value.Kind == setting.Map {
 			e.Value = f(e)
@@ -112,12 +112,13 @@ func (d *deriver) routes() {
 		if d.guarded {
 			route = guard(route, required)
 		}
-		route = under(route, "limits", limits)
+		inherits := []setting.Entry{{Key: "limits", Value: under(route, "limits", limits)}}
 		if service := d.service(route); service != nil {
-			route = under(route, "timeouts", service.Get("timeouts"))
-			route = under(route, "retry", service.Get("retry"))
+			for _, key := range []string{"timeouts", "retry"} {
+				inherits = append(inherits, setting.Entry{Key: key, Value: under(route, key, service.Get(key))})
+			}
 		}
-		return route
+		return route.WithAll(inherits)
 	})
 }
 
@@ -172,7 +173,7 @@ func (d *deriver) service(route *setting.Node) *setting.Node {
 	return &setting.Node{Kind: setting.Map}
 }
 
-// under lays what a route says of key over what it inherits. A route that
+// under lays what a route says of key over what it inherits, and returns that. A route that
 // switches a whole map off keeps what it inherits, but for retries.
 func under(route *setting.Node, key string, inherited *setting.Node) *setting.Node {
 	own := route.Get(key)
@@ -183,7 +184,7 @@ func under(route *setting.Node, key string, inherited *setting.Node) *setting.No
 	if merged == nil {
 		merged = &setting.Node{Kind: setting.Map}
 	}
-	return route.With(key, merged)
+	return merged
 }
 
 // keys returns the keys of a map that are not switched off.

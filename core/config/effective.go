@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -15,6 +17,14 @@ import (
 // the same Config.
 func Effective(cfg *Config, origin bool) string {
 	return setting.Show(cfg.tree, reflect.TypeFor[Config](), setting.ShowOptions{Origin: origin, IsSecret: cfg.secrets})
+}
+
+// Hash tells configurations apart by what Effective prints, in 64 hexadecimal digits. A
+// changed secret does not change it.
+func Hash(cfg *Config) string {
+	text := setting.AppendShow(nil, cfg.tree, reflect.TypeFor[Config](), setting.ShowOptions{IsSecret: cfg.secrets})
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // Schema returns the JSON Schema 2020-12 of a file, indented. plugins holds the

@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -110,5 +112,27 @@ func TestC11_EffectiveMasks(t *testing.T) {
 				t.Errorf("%s: nothing is masked:\n%s", name, text)
 			}
 		}
+	}
+}
+
+// TestHash says what a version of the configuration is told by: the text in force without
+// its places, so that a comment or another order of keys changes nothing.
+func TestHash(t *testing.T) {
+	t.Parallel()
+	hash := func(text string) string {
+		cfg, r := loadText(t, text)
+		if cfg == nil {
+			t.Fatal(r.Err())
+		}
+		if want := fmt.Sprintf("%x", sha256.Sum256([]byte(config.Effective(cfg, false)))); config.Hash(cfg) != want {
+			t.Errorf("got %s, want %s", config.Hash(cfg), want)
+		}
+		return config.Hash(cfg)
+	}
+	if hash(minimal) != hash("# a comment\n\n"+minimal) {
+		t.Error("a comment changes the hash")
+	}
+	if hash(minimal) == hash(minimal+"directory: /x\n") {
+		t.Error("another directory does not change the hash")
 	}
 }

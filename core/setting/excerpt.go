@@ -43,7 +43,23 @@ func guess(line string, masks set, unparsed bool) set {
 
 // AddSource remembers the text of a source, from which excerpts are cut.
 func (r *Report) AddSource(name string, text []byte) {
-	r.shared().sources[name] = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
+	r.shared().sources[name] = &sourceText{text: string(text)}
+}
+
+// sourceText is a source, which is taken apart once an excerpt is wanted.
+type sourceText struct {
+	text  string
+	split []string
+}
+
+func (s *sourceText) lines() []string {
+	if s == nil {
+		return nil
+	}
+	if s.split == nil {
+		s.split = strings.Split(strings.ReplaceAll(s.text, "\r\n", "\n"), "\n")
+	}
+	return s.split
 }
 
 // Mask keeps a value and all beneath it out of every excerpt.
@@ -85,7 +101,7 @@ func (r *Report) IsSecret(p Position) bool { return r.shared().secrets[p] }
 // what looks like a secret, reads "***".
 func (r *Report) Excerpt(p Position) string {
 	s := r.shared()
-	lines := s.sources[p.Source]
+	lines := s.sources[p.Source].lines()
 	if p.Line < 1 || p.Line > len(lines) {
 		return ""
 	}

@@ -113,20 +113,28 @@ func (n *Node) Append(e Entry) {
 // With returns a copy of the map n in which key holds value; a nil value takes
 // the key out. A nil n counts as an empty map. The copy's entries are its own.
 func (n *Node) With(key string, value *Node) *Node {
+	return n.WithAll([]Entry{{Key: key, Value: value}})
+}
+
+// WithAll is With for several keys at once. Of over, only keys and values count.
+func (n *Node) WithAll(over []Entry) *Node {
 	out := &Node{Kind: Map}
 	if n != nil {
 		out.At, out.Path = n.At, n.Path
+		out.Entries = make([]Entry, 0, len(n.Entries)+len(over))
 		for _, e := range n.Entries {
-			if e.Key != key {
-				out.Append(e)
-			} else if value != nil {
-				e.Value = value
+			if i := slices.IndexFunc(over, func(o Entry) bool { return o.Key == e.Key }); i >= 0 {
+				e.Value = over[i].Value
+			}
+			if e.Value != nil {
 				out.Append(e)
 			}
 		}
 	}
-	if value != nil && out.lookup(key) < 0 {
-		out.Append(Entry{Key: key, At: value.At, Path: value.Path, Value: value})
+	for _, o := range over {
+		if o.Value != nil && n.lookup(o.Key) < 0 {
+			out.Append(Entry{Key: o.Key, At: o.Value.At, Path: o.Value.Path, Value: o.Value})
+		}
 	}
 	return out
 }
@@ -250,7 +258,7 @@ func Merge(base, over *Node) *Node {
 	case base.Kind != Map || over.Kind != Map:
 		return over
 	}
-	out := &Node{Kind: Map, At: over.At, Path: over.Path}
+	out := &Node{Kind: Map, At: over.At, Path: over.Path, Entries: make([]Entry, 0, len(base.Entries)+len(over.Entries))}
 	for _, e := range base.Entries {
 		if i := over.lookup(e.Key); i >= 0 {
 			e.At, e.Path = over.Entries[i].At, over.Entries[i].Path

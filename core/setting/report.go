@@ -51,7 +51,7 @@ type Report struct {
 type state struct {
 	problems []Problem
 	seen     map[Problem]bool
-	sources  map[string][]string    // name → lines, for excerpts
+	sources  map[string]*sourceText // by name, for excerpts
 	unparsed map[string]bool        // sources whose secrets could not be told
 	masks    map[string]map[int]set // source → line → what must not be shown
 	secrets  map[Position]bool      // where secrets were decoded
@@ -80,7 +80,7 @@ func NewReport(o ReportOptions) *Report {
 func (r *Report) shared() *state {
 	if r.state == nil {
 		r.state = &state{
-			seen: make(map[Problem]bool), sources: make(map[string][]string), unparsed: make(map[string]bool),
+			seen: make(map[Problem]bool), sources: make(map[string]*sourceText), unparsed: make(map[string]bool),
 			masks: make(map[string]map[int]set), secrets: make(map[Position]bool),
 		}
 	}

@@ -2,7 +2,6 @@ package setting
 
 import (
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -19,46 +18,63 @@ type ShowOptions struct {
 // Show prints n as YAML, with the defaults that Decode would fill in for type t.
 // Secrets and expanded scalars read "***". What is not masked can be parsed and
 // decoded again to the same values.
-func Show(n *Node, t reflect.Type, o ShowOptions) string {
-	s := shower{o: o, fields: make(map[reflect.Type][]field)}
+func Show(n *Node, t reflect.Type, o ShowOptions) string { return string(AppendShow(nil, n, t, o)) }
+
+// AppendShow appends what Show prints to dst.
+func AppendShow(dst []byte, n *Node, t reflect.Type, o ShowOptions) []byte {
+	s := shower{o: o, b: dst, fields: make(map[reflect.Type][]field), fallbacks: make(map[*field]string)}
 	if t.Kind() == reflect.Pointer && t != typeNode {
 		t = t.Elem()
 	}
 	s.body(n, t, &field{}, 0)
-	return s.b.String()
+	return s.b
 }
 
 type shower struct {
-	o      ShowOptions
-	b      strings.Builder
-	fields map[reflect.Type][]field // of the types met, shared with nested showers
-	sparse bool                     // print no defaults
+	o         ShowOptions
+	b         []byte
+	fields    map[reflect.Type][]field // of the types met
+	fallbacks map[*field]string        // the defaults of their fields, as printed
+	sparse    bool                     // print no defaults
 }
 
-// nested returns a shower for what stands below a key.
-func (s *shower) nested() shower {
-	return shower{o: s.o, fields: s.fields, sparse: s.sparse}
+// indent begins a line.
+func (s *shower) indent(depth int) {
+	for range depth {
+		s.b = append(s.b, "  "...)
+	}
 }
 
 // line prints one line; from is what its value came from, nil for a default.
-func (s *shower) line(depth int, text string, from *Node) {
-	s.b.WriteString(strings.Repeat("  ", depth) + text)
+func (s *shower) line(depth int, key, text string, from *Node) {
+	s.indent(depth)
+	s.b = append(append(s.b, key...), text...)
 	if s.o.Origin {
 		if from == nil || from.At.IsZero() {
-			s.b.WriteString("  # default")
+			s.b = append(s.b, "  # default"...)
 		} else {
-			s.b.WriteString("  # " + from.At.Source)
+			s.b = append(append(s.b, "  # "...), from.At.Source...)
 			if from.At.Line > 0 { // else nobody wrote it
-				s.b.WriteString(":" + strconv.Itoa(from.At.Line))
+				s.b = strconv.AppendInt(append(s.b, ':'), int64(from.At.Line), 10)
 			}
 		}
 	}
-	s.b.WriteByte('\n')
+	s.b = append(s.b, '\n')
 }
 
-// open prints the line of a key whose value stands below it.
-func (s *shower) open(depth int, key string) {
-	s.b.WriteString(strings.Repeat("  ", depth) + key + ":\n")
+// open prints the line of a key whose value body prints below it, and says whether
+// there was any: if not, the line is taken back.
+func (s *shower) open(depth int, key string, body func()) bool {
+	before := len(s.b)
+	s.indent(depth)
+	s.b = append(append(s.b, key...), ":\n"...)
+	begun := len(s.b)
+	body()
+	if len(s.b) == begun {
+		s.b = s.b[:before]
+		return false
+	}
+	return true
 }
 
 // body prints the keys of a map, each on lines of its own.
@@ -119,22 +135,27 @@ func (s *shower) offIsValue(f *field) bool {
 func (s *shower) fallback(f *field, depth int) {
 	switch {
 	case s.sparse || f.sparse:
-	case f.fallback != "" && f.typ.Kind() == reflect.Slice:
-		s.line(depth, f.name+": ["+strings.ReplaceAll(f.fallback, ",", ", ")+"]", nil)
 	case f.fallback != "":
-		text := f.fallback
-		if f.typ.Kind() == reflect.String {
-			text = quoteText(text, notString.MatchString(text)) // "1.2" would be read as a number
+		text, ok := s.fallbacks[f]
+		if !ok {
+			text = f.name + ": " + f.shownFallback()
+			s.fallbacks[f] = text
 		}
-		s.line(depth, f.name+": "+text, nil)
+		s.line(depth, "", text, nil)
 	case f.typ.Kind() == reflect.Struct && !isScalar(f.typ):
-		inner := s.nested()
-		inner.body(nil, f.typ, &field{}, depth+1)
-		if inner.b.Len() > 0 {
-			s.open(depth, f.name)
-			s.b.WriteString(inner.b.String())
-		}
+		s.open(depth, f.name, func() { s.body(nil, f.typ, &field{}, depth+1) })
 	}
+}
+
+// shownFallback is the default of a field as it may be written.
+func (f *field) shownFallback() string {
+	switch f.typ.Kind() {
+	case reflect.Slice:
+		return "[" + strings.ReplaceAll(f.fallback, ",", ", ") + "]"
+	case reflect.String:
+		return quoteText(f.fallback, notString.MatchString(f.fallback)) // "1.2" would be read as a number
+	}
+	return f.fallback
 }
 
 // value prints an entry whose value has type t.
@@ -145,22 +166,18 @@ func (s *shower) value(e Entry, t reflect.Type, f *field, depth int) {
 	}
 	switch {
 	case n.Kind == Map:
-		inner := s.nested()
-		inner.sparse = inner.sparse || f.sparse
-		inner.body(n, t, f, depth+1)
-		if inner.b.Len() == 0 {
-			s.line(depth, key+": {}", n)
-			return
+		sparse := s.sparse
+		s.sparse = sparse || f.sparse
+		if !s.open(depth, key, func() { s.body(n, t, f, depth+1) }) {
+			s.line(depth, key, ": {}", n)
 		}
-		s.open(depth, key)
-		s.b.WriteString(inner.b.String())
+		s.sparse = sparse
 	case n.Kind == List && allScalars(n):
-		s.line(depth, key+": "+s.flow(n, t), n)
+		s.line(depth, key, ": "+s.flow(n, t), n)
 	case n.Kind == List:
-		s.open(depth, key)
-		s.items(n, t, depth+1)
+		s.open(depth, key, func() { s.items(n, t, depth+1) })
 	default:
-		s.line(depth, key+": "+s.scalar(n, t), n)
+		s.line(depth, key, ": "+s.scalar(n, t), n)
 	}
 }
 
@@ -171,25 +188,24 @@ func (s *shower) items(n *Node, t reflect.Type, depth int) {
 		elem = t.Elem()
 	}
 	for _, item := range n.Items {
-		inner := s.nested()
+		begun := len(s.b)
 		switch item.Kind {
 		case Map:
-			if e := elem; e.Kind() == reflect.Pointer && e != typeNode {
-				inner.body(item, e.Elem(), &field{}, depth+1)
-			} else {
-				inner.body(item, e, &field{}, depth+1)
+			inner := elem
+			if inner.Kind() == reflect.Pointer && inner != typeNode {
+				inner = inner.Elem()
 			}
+			s.body(item, inner, &field{}, depth+1)
 		case List:
-			inner.items(item, elem, depth+1)
+			s.items(item, elem, depth+1)
 		default:
-			s.line(depth, "- "+s.scalar(item, elem), item)
+			s.line(depth, "- ", s.scalar(item, elem), item)
 			continue
 		}
-		if text := inner.b.String(); text == "" {
-			s.line(depth, "- "+map[Kind]string{Map: "{}", List: "[]"}[item.Kind], item)
+		if len(s.b) == begun {
+			s.line(depth, "- ", map[Kind]string{Map: "{}", List: "[]"}[item.Kind], item)
 		} else {
-			indent := strings.Repeat("  ", depth)
-			s.b.WriteString(indent + "- " + strings.TrimPrefix(text, indent+"  "))
+			s.b[begun+2*depth] = '-' // in the first line's indentation
 		}
 	}
 }
@@ -228,13 +244,25 @@ func (s *shower) scalar(n *Node, t reflect.Type) string {
 	}
 }
 
-// plainSafe finds texts that mean themselves without quotes, in flow style too.
-var plainSafe = regexp.MustCompile(`^[A-Za-z0-9/._][A-Za-z0-9/._%+~-]*(?::[A-Za-z0-9/._%+~-]+)*$`)
+// plainSafe finds texts that mean themselves without quotes, in flow style too: a
+// colon ends a key unless something follows it at once.
+func plainSafe(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '/', c == '.', c == '_':
+		case (c == '%' || c == '+' || c == '~' || c == '-') && i > 0:
+		case c == ':' && i > 0 && s[i-1] != ':' && i < len(s)-1:
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
 
 // quoteText returns a scalar as it may be written; texts that were in quotes
 // stay so, for they may look like something else.
 func quoteText(s string, quoted bool) string {
-	if !quoted && (plainSafe.MatchString(s) || isInteger(s)) {
+	if !quoted && (plainSafe(s) || isInteger(s)) {
 		return s
 	}
 	var b strings.Builder
