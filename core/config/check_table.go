@@ -10,7 +10,7 @@ import (
 // table lets the router compile all routes whose match could be read, and puts
 // its problems where their cause stands.
 func (c *checker) table() {
-	var entries []router.Entry[*Route]
+	entries := make([]router.Entry[*Route], 0, len(c.cfg.Routes))
 	for _, route := range c.cfg.Routes {
 		if readable(route) {
 			entries = append(entries, router.Entry[*Route]{
@@ -18,8 +18,7 @@ func (c *checker) table() {
 			})
 		}
 	}
-	_, problems := router.Compile(entries)
-	for _, p := range problems {
+	for _, p := range router.Check(entries) {
 		route := entries[p.Entry].Value
 		if p.Other >= 0 || p.Field == "" {
 			c.r.Add(route.At, route.Node.Path, p.Text, "")

@@ -22,9 +22,10 @@ func Effective(cfg *Config, origin bool) string {
 // Hash tells configurations apart by what Effective prints, in 64 hexadecimal digits. A
 // changed secret does not change it.
 func Hash(cfg *Config) string {
-	text := setting.AppendShow(nil, cfg.tree, reflect.TypeFor[Config](), setting.ShowOptions{IsSecret: cfg.secrets})
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	hash := sha256.New()
+	// A hash takes everything.
+	setting.ShowTo(cfg.tree, reflect.TypeFor[Config](), setting.ShowOptions{IsSecret: cfg.secrets}, func(text []byte) { _, _ = hash.Write(text) })
+	return hex.EncodeToString(hash.Sum(nil))
 }
 
 // Schema returns the JSON Schema 2020-12 of a file, indented. plugins holds the

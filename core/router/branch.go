@@ -2,6 +2,7 @@ package router
 
 import (
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 )
@@ -67,6 +68,20 @@ func (b *branch) leaves(f func([]*rule)) {
 	for _, c := range []*branch{b.regex, b.param} {
 		if c != nil {
 			c.leaves(f)
+		}
+	}
+}
+
+// count adds the branches and rules of b and below.
+func (b *branch) count(branches, rules *int) {
+	*branches++
+	*rules += len(b.end) + len(b.rest)
+	for _, c := range b.literals {
+		c.count(branches, rules)
+	}
+	for _, c := range []*branch{b.regex, b.param} {
+		if c != nil {
+			c.count(branches, rules)
 		}
 	}
 }
@@ -160,25 +175,25 @@ func (ix *index) addLeaf(rules []*rule) leaf {
 // highest returns the highest priority of n's leaves and of all below, which are
 // frozen.
 func (ix *index) highest(n *node, b *branch) int {
-	var all []int
+	highest := math.MinInt // each branch was made for a rule, so there is one
 	for _, rules := range [][]*rule{b.end, b.rest} {
 		if len(rules) > 0 {
-			all = append(all, rules[0].priority)
+			highest = max(highest, rules[0].priority)
 		}
 	}
 	if t := n.literals; t.mask != 0 {
 		for _, s := range ix.slots[t.first : t.first+t.mask+1] {
 			if s.node != 0 {
-				all = append(all, ix.nodes[s.node].priority)
+				highest = max(highest, ix.nodes[s.node].priority)
 			}
 		}
 	}
 	for _, c := range []uint32{n.regex, n.param} {
 		if c != 0 {
-			all = append(all, ix.nodes[c].priority)
+			highest = max(highest, ix.nodes[c].priority)
 		}
 	}
-	return slices.Max(all) // each branch was made for a rule, so there is one
+	return highest
 }
 
 // addHosts freezes the tries of hosts, by name or suffix, and makes their table.

@@ -14,22 +14,37 @@ const maxListeners = 64
 // Compile checks all entries and makes their table. It reports every problem,
 // in the order of the entries; the table is nil if there is any.
 func Compile[T any](entries []Entry[T]) (*Table[T], []Problem) {
+	b, problems := build(entries)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	b.freeze()
+	values := make([]T, len(entries))
+	for i := range entries {
+		values[i] = entries[i].Value
+	}
+	return &Table[T]{index: b.ix, values: values}, nil
+}
+
+// Check reports the problems that Compile would, without making a table.
+func Check[T any](entries []Entry[T]) []Problem {
+	_, problems := build(entries)
+	return problems
+}
+
+// build takes all entries in and checks them.
+func build[T any](entries []Entry[T]) (*builder, []Problem) {
 	b := newBuilder(len(entries))
 	for i := range entries {
 		b.collect(&entries[i].Match)
 	}
 	b.intern()
-	values := make([]T, len(entries))
 	for i := range entries {
 		e := &entries[i]
-		values[i] = e.Value
 		b.ix.routes[i] = routeInfo{name: e.Name, at: e.At}
 		b.add(i, &e.Match)
 	}
-	if problems := b.finish(); len(problems) > 0 {
-		return nil, problems
-	}
-	return &Table[T]{index: b.ix, values: values}, nil
+	return b, b.finish()
 }
 
 // builder makes an index.
@@ -53,7 +68,7 @@ func newBuilder(routes int) *builder {
 	b := &builder{
 		ix:        &index{routes: make([]routeInfo, routes), order: make([]int, routes)},
 		listeners: map[string]uint64{}, roots: map[HostPattern]*branch{},
-		patterns: map[string]parsed[Pattern]{}, hosts: map[string]parsed[HostPattern]{},
+		patterns: make(map[string]parsed[Pattern], routes), hosts: map[string]parsed[HostPattern]{},
 	}
 	b.ix.decoded.New = func() any { return new([]byte) }
 	return b
@@ -193,7 +208,7 @@ func (b *builder) addPaths(entry int, texts []string) []Pattern {
 	if len(texts) == 0 {
 		b.report(entry, "paths", `a route needs a path; "/{rest...}" matches every one`)
 	}
-	var out []Pattern
+	out := make([]Pattern, 0, len(texts))
 	for i, s := range texts {
 		p, known := b.patterns[s]
 		if !known {
@@ -209,7 +224,7 @@ func (b *builder) addPaths(entry int, texts []string) []Pattern {
 	return out
 }
 
-// finish orders everything and looks for ties.
+// finish orders the rules of every leaf and looks for ties.
 func (b *builder) finish() []Problem {
 	t := newTies(b)
 	for _, h := range slices.SortedFunc(maps.Keys(b.roots), compareHosts) {
@@ -225,23 +240,24 @@ func (b *builder) finish() []Problem {
 	if t.full() {
 		b.report(len(b.ix.routes)-1, "", "%d pairs of routes can't be told apart, and perhaps more", maxTies)
 	}
-	if len(b.problems) > 0 {
-		return b.problems
-	}
-	b.freeze()
-	for i := range b.ix.order {
-		b.ix.order[i] = i
-	}
-	slices.SortFunc(b.ix.order, func(i, j int) int {
-		return compareRules(b.ix.routes[i].rules[0], b.ix.routes[j].rules[0])
-	})
-	return nil
+	return b.problems
 }
 
-// freeze makes the tables of hosts with their tries.
+// freeze makes the match order, and the tables of hosts with their tries.
 func (b *builder) freeze() {
 	ix := b.ix
-	ix.nodes = make([]node, 1)
+	for i := range ix.order {
+		ix.order[i] = i
+	}
+	slices.SortFunc(ix.order, func(i, j int) int {
+		return compareRules(ix.routes[i].rules[0], ix.routes[j].rules[0])
+	})
+	nodes, rules := 0, 0
+	for _, root := range b.roots {
+		root.count(&nodes, &rules)
+	}
+	ix.nodes = make([]node, 1, 1+nodes)
+	ix.candidates = make([]candidate, 0, rules)
 	roots := map[hostKind]map[string]*branch{hostExact: {}, hostLabel: {}, hostMany: {}}
 	for h, root := range b.roots {
 		if h.kind == hostAny {

@@ -57,7 +57,7 @@ func ParsePattern(s string) (Pattern, error) {
 	if s == "" || s[0] != '/' {
 		return Pattern{}, &PatternError{0, "a path begins with /"}
 	}
-	var p Pattern
+	p := Pattern{segments: make([]segment, 0, strings.Count(s, "/"))}
 	for at := 1; ; {
 		seg, end, err := parseSegment(s, at)
 		if err != nil {

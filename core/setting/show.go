@@ -18,21 +18,32 @@ type ShowOptions struct {
 // Show prints n as YAML, with the defaults that Decode would fill in for type t.
 // Secrets and expanded scalars read "***". What is not masked can be parsed and
 // decoded again to the same values.
-func Show(n *Node, t reflect.Type, o ShowOptions) string { return string(AppendShow(nil, n, t, o)) }
+func Show(n *Node, t reflect.Type, o ShowOptions) string {
+	var b strings.Builder
+	ShowTo(n, t, o, func(text []byte) { b.Write(text) })
+	return b.String()
+}
 
-// AppendShow appends what Show prints to dst.
-func AppendShow(dst []byte, n *Node, t reflect.Type, o ShowOptions) []byte {
-	s := shower{o: o, b: dst, fields: make(map[reflect.Type][]field), fallbacks: make(map[*field]string)}
+// ShowTo is Show that hands the text on in parts, which are borrowed.
+func ShowTo(n *Node, t reflect.Type, o ShowOptions, to func([]byte)) {
+	s := shower{o: o, to: to, fields: make(map[reflect.Type][]field), fallbacks: make(map[*field]string)}
 	if t.Kind() == reflect.Pointer && t != typeNode {
 		t = t.Elem()
 	}
 	s.body(n, t, &field{}, 0)
-	return s.b
+	to(s.b)
 }
+
+// shownPart is how much text a shower collects before it is handed on: all of a
+// configuration with 10,000 routes would be 6 MB.
+const shownPart = 32 << 10
 
 type shower struct {
 	o         ShowOptions
+	to        func([]byte)
 	b         []byte
+	lines     int                      // printed so far
+	lists     int                      // around: what they have printed may change
 	fields    map[reflect.Type][]field // of the types met
 	fallbacks map[*field]string        // the defaults of their fields, as printed
 	sparse    bool                     // print no defaults
@@ -60,17 +71,21 @@ func (s *shower) line(depth int, key, text string, from *Node) {
 		}
 	}
 	s.b = append(s.b, '\n')
+	s.lines++
+	if s.lists == 0 && len(s.b) > shownPart { // no line is taken back any more
+		s.to(s.b)
+		s.b = s.b[:0]
+	}
 }
 
 // open prints the line of a key whose value body prints below it, and says whether
 // there was any: if not, the line is taken back.
 func (s *shower) open(depth int, key string, body func()) bool {
-	before := len(s.b)
+	before, lines := len(s.b), s.lines
 	s.indent(depth)
 	s.b = append(append(s.b, key...), ":\n"...)
-	begun := len(s.b)
 	body()
-	if len(s.b) == begun {
+	if s.lines == lines {
 		s.b = s.b[:before]
 		return false
 	}
@@ -187,6 +202,8 @@ func (s *shower) items(n *Node, t reflect.Type, depth int) {
 	if t.Kind() == reflect.Slice {
 		elem = t.Elem()
 	}
+	s.lists++
+	defer func() { s.lists-- }()
 	for _, item := range n.Items {
 		begun := len(s.b)
 		switch item.Kind {

@@ -66,7 +66,7 @@ type compiler struct {
 // Compile makes a snapshot of a checked configuration. It starts nothing; when
 // it fails, all that it built is closed again.
 func Compile(cfg *config.Config, parts Parts) (*Snapshot, error) {
-	c := &compiler{parts: parts, config: cfg, services: map[string]*upstream.Service{}, out: &Snapshot{Config: cfg, Routes: map[string]*pipeline.Route{}}}
+	c := &compiler{parts: parts, config: cfg, services: map[string]*upstream.Service{}, out: &Snapshot{Config: cfg}}
 	c.out.counted, c.out.mask = newCounts()
 	if err := c.compile(); err != nil {
 		return nil, errors.Join(err, c.out.Close())
@@ -166,7 +166,9 @@ func (c *compiler) instances(route string, options map[string]*setting.Node) ([]
 
 // entries compiles all routes, the built-in ones first.
 func (c *compiler) entries() ([]router.Entry[*pipeline.Route], error) {
-	entries := make([]router.Entry[*pipeline.Route], 0, len(c.parts.BuiltIns)+len(c.config.Routes))
+	n := len(c.parts.BuiltIns) + len(c.config.Routes)
+	entries := make([]router.Entry[*pipeline.Route], 0, n)
+	c.out.Routes, c.out.entries, c.out.matches = make(map[string]*pipeline.Route, n), make([]*pipeline.Route, 0, n), make([]router.Match, 0, n)
 	for _, b := range c.parts.BuiltIns {
 		r := &pipeline.Route{Name: b.Name, At: config.BuiltIn, Path: b.Path, BuiltIn: b.Answer, BodyLimit: cmp.Or(b.BodyLimit, int64(c.config.Limits.Body))}
 		if err := c.dress(r, c.shared(), &b); err != nil {
@@ -230,9 +232,12 @@ func (c *compiler) withheld() [][]byte {
 
 // answers compiles what a route says about its answer: templates and static ones.
 func answers(r *pipeline.Route, d *config.Route) error {
-	names, err := parameters(&d.Match)
-	if err != nil {
-		return err
+	var names []string
+	var err error
+	if d.Rewrite != "" || d.Redirect != nil {
+		if names, err = parameters(&d.Match); err != nil {
+			return err
+		}
 	}
 	if d.Rewrite != "" {
 		if r.Rewrite, err = pipeline.ParsePathTemplate(d.Rewrite, names); err != nil {
