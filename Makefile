@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load k6 find-rate soak-reload pgo audit clean
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load bench-websocket k6 find-rate soak-reload pgo audit clean
 
 export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -16,7 +16,7 @@ K6 := go.k6.io/k6@v1.8.1
 TEST ?= $(if $(RATE),load,smoke)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/gateway and bin/upstream (the demo services)
 	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -61,6 +61,10 @@ bench: build ## CPU per request beside nginx and HAProxy, interleaved; writes be
 bench-load: RATE ?= 20000
 bench-load: build ## latencies and memory at RATE (20000) requests a second and half of it; writes bench/OPENLOOP.md
 	go run ./bench/compare -open-loop $(RATE) -gateway '$(CURDIR)/bin/gateway'
+
+bench-websocket: build ## 9,000 idle WebSockets, and the echo of 64 busy ones beside nginx; writes bench/WEBSOCKET.md
+	@.ci/need nginx:nginx
+	go run ./bench/compare -websockets 9000 -gateway '$(CURDIR)/bin/gateway'
 
 # Each test has its own defaults; what is set here goes to it by the environment.
 k6: build bin/tools/k6 ## k6 TEST (smoke; load with a RATE; ramp spike soak websocket) against the demo: RATE DURATION VUS SCALE; writes bin/k6

@@ -15,6 +15,7 @@ type setting struct {
 	connections int // that the load opens: as many are kept to the origin
 	logging     bool
 	identity    *identity // nil: clients speak plain HTTP
+	upgrades    bool      // clients open WebSockets
 }
 
 // accessLog is where an access log goes, if there is one.
@@ -26,19 +27,23 @@ func gatewayYAML(s *setting) string {
 	if s.identity != nil {
 		tls = fmt.Sprintf(", tls: {certificates: [{certificate_file: %q, key_file: %q}]}", s.identity.certificate, s.identity.key)
 	}
+	plugins := ""
+	if s.upgrades {
+		plugins = ", plugins: {websocket: {connections: off, idle: off}}"
+	}
 	text := fmt.Sprintf(`listen:
   public: {address: "127.0.0.1:%d"%s}
 admin: {address: "127.0.0.1:%d"}
 directory: %q
 shutdown: {delay: 0s, drain: 2s}
-limits: {connections: 10000, buffer: 64KiB}
+limits: {connections: %d, buffer: 64KiB}
 services:
   origin:
     endpoints: [{url: "http://%s"}]
     connections: {maximum: %d, idle: %d, idle_timeout: 60s}
 routes:
-  all: {match: {path: "/{rest...}"}, service: origin}
-`, s.port, tls, s.admin, s.dir, s.origin, 4*s.connections, 2*s.connections)
+  all: {match: {path: "/{rest...}"}, service: origin%s}
+`, s.port, tls, s.admin, s.dir, max(10_000, 2*s.connections), s.origin, 4*s.connections, 2*s.connections, plugins)
 	logging := "off"
 	if s.logging {
 		logging = fmt.Sprintf("{to: %q}", s.accessLog())
@@ -54,6 +59,10 @@ func nginxConf(s *setting) string {
 	log := "off"
 	if s.logging {
 		log = s.accessLog()
+	}
+	upgrade := `proxy_set_header Connection "";`
+	if s.upgrades {
+		upgrade = `proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 1h; proxy_send_timeout 1h;`
 	}
 	tls, certificate := "", ""
 	if s.identity != nil {
@@ -89,7 +98,7 @@ http {
     location / {
       proxy_pass http://origin;
       proxy_http_version 1.1;
-      proxy_set_header Connection "";
+      %s
       proxy_buffer_size 16k;
       proxy_buffers 4 16k;
       proxy_busy_buffers_size 32k;
@@ -97,7 +106,7 @@ http {
     }
   }
 }
-`, s.workers, s.dir, s.dir, 16*s.connections, log, s.dir, s.dir, s.dir, s.dir, s.dir, s.origin, 2*s.connections, s.port, tls, certificate)
+`, s.workers, s.dir, s.dir, 16*s.connections, log, s.dir, s.dir, s.dir, s.dir, s.dir, s.origin, 2*s.connections, s.port, tls, certificate, upgrade)
 }
 
 // haproxyConf keeps idle connections as long as the others do, and has a buffer

@@ -16,6 +16,9 @@
 // With -open-loop it measures the other promise instead: latencies at a constant
 // rate, by bench/load, and the memory meanwhile.
 //
+// With -websockets it measures WebSockets, with the demo's upstream behind the
+// proxies: what many idle ones cost, and the echo of a few busy ones, in rounds as above.
+//
 // # How it is laid out
 //
 //	main.go       flags, and the order of things
@@ -30,5 +33,8 @@
 //	stats.go      quantiles
 //	loopback.go   the raw cost of a round trip on this machine
 //	openloop.go   constant rates
+//	websocket.go  WebSockets: the run, the echo
+//	idle.go       WebSockets: what idle ones cost
+//	messages.go   WebSockets: the report
 //	report.go     tables
 package main

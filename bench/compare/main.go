@@ -31,6 +31,7 @@ type options struct {
 	out          string
 	seed         uint64
 	openLoopRate float64
+	webSockets   int      // idle ones
 	subjects     []string // that only lists
 }
 
@@ -59,9 +60,10 @@ func parseFlags(args []string, errOut io.Writer) (*options, []scenario, error) {
 	set.IntVar(&o.threads, "threads", 1, "`number` of threads of wrk")
 	set.IntVar(&o.workers, "workers", 2, "`number` of workers of each proxy; GOMAXPROCS of the gateway")
 	set.StringVar(&o.gateway, "gateway", "", "`binary` of the gateway (default: built from ./cmd/gateway)")
-	set.StringVar(&o.out, "out", "", "`file` for the report (default bench/RESULTS.md or bench/OPENLOOP.md for a full run, else none)")
+	set.StringVar(&o.out, "out", "", "`file` for the report (default bench/RESULTS.md, bench/OPENLOOP.md or bench/WEBSOCKET.md for a full run, else none)")
 	set.Uint64Var(&o.seed, "seed", 0, "`number` that the order of rounds is drawn from (default: another each time)")
 	set.Float64Var(&o.openLoopRate, "open-loop", 0, "measure latencies at this constant `rate` and at half of it instead")
+	set.IntVar(&o.webSockets, "websockets", 0, "measure so many idle WebSockets, and the echo of -connections busy ones, instead")
 	if err := set.Parse(args); err != nil {
 		return nil, nil, err
 	}
@@ -83,6 +85,11 @@ func (o *options) complete(rest []string) ([]scenario, error) {
 		o.scenarioList = cmp.Or(o.scenarioList, "small")
 		o.only = cmp.Or(o.only, ours)
 	}
+	if o.webSockets > 0 {
+		report = "bench/WEBSOCKET.md"
+		full = o.only == "" && o.webSockets >= enoughSockets && o.rounds >= enoughRounds
+		o.only = cmp.Or(o.only, ours+","+nginx)
+	}
 	o.duration = cmp.Or(o.duration, usual)
 	if full {
 		o.out = cmp.Or(o.out, report)
@@ -93,8 +100,10 @@ func (o *options) complete(rest []string) ([]scenario, error) {
 	switch {
 	case len(rest) > 0:
 		return nil, fmt.Errorf("unexpected argument %q", rest[0])
-	case o.rounds < 1 || o.connections < 1 || o.threads < 1 || o.workers < 1 || o.openLoopRate < 0:
+	case o.rounds < 1 || o.connections < 1 || o.threads < 1 || o.workers < 1 || o.openLoopRate < 0 || o.webSockets < 0:
 		return nil, errors.New("numbers must be positive")
+	case o.webSockets > 0 && (o.openLoopRate > 0 || o.scenarioList != ""):
+		return nil, errors.New("-websockets goes with neither -open-loop nor -scenarios")
 	case o.duration < time.Second || o.duration%time.Second != 0:
 		return nil, fmt.Errorf("duration %v: wrk takes whole seconds", o.duration)
 	}
@@ -127,7 +136,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		say: func(format string, args ...any) { _, _ = fmt.Fprintf(errOut, format, args...) },
 	}
 	var tools []string
-	if o.openLoopRate == 0 {
+	if o.openLoopRate == 0 && o.webSockets == 0 {
 		tools = append(tools, "wrk")
 	}
 	for _, proxy := range []string{nginx, haproxy} {
@@ -144,7 +153,11 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if st.identity, err = newIdentity(dir); err != nil {
 		return err
 	}
-	if err := st.startOrigin(ctx); err != nil {
+	begin := st.startOrigin
+	if o.webSockets > 0 {
+		begin = st.startEcho
+	}
+	if err := begin(ctx); err != nil {
 		return err
 	}
 	defer st.origin.process.stop()
@@ -169,6 +182,13 @@ func (st *stand) report(ctx context.Context, chosen []scenario) (string, error) 
 			return "", err
 		}
 		return openLoopMarkdown(&st.options, st.environmentOf(ctx), runs), nil
+	}
+	if st.webSockets > 0 {
+		result, err := st.webSocketRun(ctx)
+		if err != nil {
+			return "", err
+		}
+		return result.markdown(&st.options, st.environmentOf(ctx)), nil
 	}
 	result := &outcome{environment: st.environmentOf(ctx), scenarios: chosen}
 	var err error

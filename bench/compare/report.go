@@ -87,7 +87,7 @@ func (o *outcome) markdown(opts *options) string {
 		opts.rounds, opts.duration, opts.seed, opts.threads, opts.connections, opts.workers)
 	fmt.Fprintf(&b, "- raw loopback: %.0f round trips of %d bytes a second between two threads, %.2f µs of CPU each\n\n",
 		o.loopback.perSecond, loopbackBytes, float64(o.loopback.cpu)/float64(time.Microsecond))
-	b.WriteString(o.disturbance())
+	b.WriteString(disturbance(o.tables...))
 	b.WriteString("CPU is user and system time of all processes of the subject, divided by the requests of the round, at saturation. " +
 		"Disturbances only add, so the lower quartile of the rounds is what is compared; × nginx gives the ratio of the lower quartiles, and of the medians. " +
 		"Rates and latencies are medians over the rounds; load, origin and proxy share the cores. `direct` is the origin itself.\n")
@@ -103,9 +103,9 @@ func (o *outcome) markdown(opts *options) string {
 const quiet = 0.1
 
 // disturbance tells what else the machine was doing.
-func (o *outcome) disturbance() string {
+func disturbance(tables ...[]measured) string {
 	var others []float64
-	for _, rows := range o.tables {
+	for _, rows := range tables {
 		for i := range rows {
 			others = append(others, rows[i].column(func(s sample) float64 { return s.others })...)
 		}

@@ -14,6 +14,7 @@ type scenario struct {
 	body    int    // bytes of the request body
 	logging bool   // the proxies write an access log to a file
 	tls     bool   // clients speak TLS to the proxies
+	sockets bool   // clients open WebSockets
 	closing bool   // each request has a connection of its own, and so a handshake
 	// subjects that take part; HAProxy logs to a socket, not to a file, so it is
 	// left out where the log is what is measured.

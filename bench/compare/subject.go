@@ -23,6 +23,8 @@ const (
 type subject struct {
 	name    string
 	address string // host:port
+	admin   string // of ours: the listener for operators
+	dir     string // its own files
 	process *process
 }
 
@@ -49,6 +51,9 @@ func (st *stand) build(ctx context.Context) error {
 	folders := map[string]string{"origin": "bench/origin"}
 	if st.openLoopRate > 0 {
 		folders["load"] = "bench/load"
+	}
+	if st.webSockets > 0 {
+		folders = map[string]string{"upstream": "cmd/upstream"}
 	}
 	if st.wants(ours) && st.gateway == "" {
 		folders["gateway"] = "cmd/gateway"
@@ -98,7 +103,7 @@ func (st *stand) start(ctx context.Context, name string, sc *scenario) (*subject
 	}
 	s := &setting{
 		dir: filepath.Join(st.dir, sc.name+"-"+name), origin: st.origin.address,
-		workers: st.workers, connections: st.connections, logging: sc.logging,
+		workers: st.workers, connections: max(st.connections, st.webSockets), logging: sc.logging, upgrades: sc.sockets,
 	}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -117,7 +122,7 @@ func (st *stand) start(ctx context.Context, name string, sc *scenario) (*subject
 	if err != nil {
 		return nil, err
 	}
-	sub := &subject{name: name, address: fmt.Sprintf("127.0.0.1:%d", s.port), process: p}
+	sub := &subject{name: name, address: fmt.Sprintf("127.0.0.1:%d", s.port), admin: fmt.Sprintf("127.0.0.1:%d", s.admin), dir: s.dir, process: p}
 	err = p.await(ctx, func() error {
 		_, err := st.digest(ctx, sub.address, sc)
 		return err
