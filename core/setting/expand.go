@@ -16,23 +16,23 @@ type Variables struct {
 // Expand replaces ${NAME} and ${NAME:-default} in the scalars of n, in place, and
 // marks them as Expanded; $${ stands for ${. Keys stay as they are (SECURITY
 // C11). A variable that is unset, and has no default, is a problem. A default is
-// taken for an empty variable too, as shells do; it ends at the first brace.
+// taken for an empty variable too, as shells do; it ends at the first brace. What was
+// expanded is not a second time.
 func Expand(n *Node, v Variables, r *Report) {
-	e := expander{v: v, r: r, seen: make(map[*Node]bool)}
+	e := expander{v: v, r: r}
 	e.node(n)
 }
 
 type expander struct {
-	v    Variables
-	r    *Report
-	seen map[*Node]bool // aliases share nodes
+	v Variables
+	r *Report
 }
 
 func (e *expander) node(n *Node) {
-	if n == nil || e.seen[n] {
+	if n == nil || n.expanded {
 		return
 	}
-	e.seen[n] = true
+	n.expanded = true
 	if n.Kind == Scalar && strings.Contains(n.Text, "${") {
 		e.scalar(n)
 	}

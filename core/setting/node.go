@@ -51,6 +51,7 @@ type Node struct {
 	width     int            // characters of a scalar on its first line, as written
 	variables string         // what Expanded text was named by, such as ${PORT}
 	index     map[string]int // of Entries, once there are many
+	expanded  bool           // by Expand, with all beneath: aliases share nodes
 }
 
 // Entry is one key of a map with its value.
@@ -75,7 +76,12 @@ func (n *Node) lookup(key string) int {
 		}
 		return -1
 	}
-	return slices.IndexFunc(n.Entries, func(e Entry) bool { return e.Key == key })
+	for i := range n.Entries { // by index: an entry is large, and this is called for every key
+		if n.Entries[i].Key == key {
+			return i
+		}
+	}
+	return -1
 }
 
 // Get returns the value of key in a map, or nil. A nil Node has no keys.

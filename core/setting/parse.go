@@ -278,7 +278,7 @@ func isQuoted(t *token.Token) bool {
 
 // mapping converts a map and lays it over what << merges into it.
 func (c *converter) mapping(n ast.Node, values []*ast.MappingValueNode, path string) *Node {
-	own := &Node{Kind: Map, At: c.at(n), Path: path}
+	own := &Node{Kind: Map, At: c.at(n), Path: path, Entries: make([]Entry, 0, len(values))}
 	var merged *Node
 	for _, value := range values {
 		if _, ok := value.Key.(*ast.MergeKeyNode); ok {
