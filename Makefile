@@ -21,7 +21,7 @@ help: ## this list
 build: ## bin/gateway and bin/upstream (the demo services)
 	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 
-run: build ## the demo, until Ctrl-C; GATEWAY_PORT, ADMIN_PORT, UPSTREAM_PORT_BASE move its ports
+run: build ## the demo, until Ctrl-C; GATEWAY_PORT, ADMIN_PORT, UPSTREAM_PORT_BASE move its ports, CONFIG (-c FILE …) its files
 	@.ci/need curl:curl
 	@exec .ci/demo
 

@@ -58,10 +58,10 @@ type demo struct {
 	read   sync.WaitGroup
 }
 
-func startDemo(t *testing.T, first int) *demo {
+func startDemo(t *testing.T, first int, environment ...string) *demo {
 	t.Helper()
 	d := &demo{t: t, cmd: exec.Command(root + "/.ci/demo"), first: first, mark: fmt.Sprintf("GATEWAY_DEMO_TEST=%d", first)}
-	d.cmd.Env = append(os.Environ(), d.mark, "BIN="+binaries,
+	d.cmd.Env = append(append(os.Environ(), environment...), d.mark, "BIN="+binaries, "GATEWAY_DIRECTORY="+t.TempDir(),
 		fmt.Sprintf("GATEWAY_PORT=%d", first), fmt.Sprintf("ADMIN_PORT=%d", first+1), fmt.Sprintf("UPSTREAM_PORT_BASE=%d", first+2))
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -147,6 +147,17 @@ func readme(t *testing.T) string {
 	return string(text)
 }
 
+// section is what README says below a heading, up to the next one.
+func section(t *testing.T, heading string) string {
+	t.Helper()
+	_, after, found := strings.Cut(readme(t), "# "+heading+"\n")
+	if !found {
+		t.Fatalf("README has no section %q", heading)
+	}
+	text, _, _ := strings.Cut(after, "\n#")
+	return text
+}
+
 // shell runs one line as a user would type it.
 func shell(t *testing.T, dir, line string) (out string, err error) {
 	t.Helper()
@@ -165,7 +176,7 @@ func TestDemo(t *testing.T) {
 	d := startDemo(t, freePorts(t, 8))
 	gatewaytest.Eventually(t, "the demo is ready", func() bool { return strings.Contains(d.text(), "Ctrl-C stops everything.") })
 	printed := curls(d.text())
-	moved := strings.NewReplacer(":8080/", fmt.Sprintf(":%d/", d.first), ":9901/", fmt.Sprintf(":%d/", d.first+1)).Replace(readme(t))
+	moved := strings.NewReplacer(":8080/", fmt.Sprintf(":%d/", d.first), ":9901/", fmt.Sprintf(":%d/", d.first+1)).Replace(section(t, "Try it"))
 	if got := curls(moved); len(printed) != 6 || strings.Join(trimmed(printed), "\n") != strings.Join(trimmed(got), "\n") {
 		t.Fatalf("README and the demo differ:\n%q\n%q", got, printed)
 	}
