@@ -53,22 +53,22 @@ func (r *webSocketResult) markdown(opts *options, environment []string) string {
 // kept is the table of the promises that the run has measured.
 func (r *webSocketResult) kept() string {
 	var b strings.Builder
-	row := func(what string, figure, bound float64, kept bool, limit string) {
+	row := func(what string, figure float64, bound string, kept bool) {
 		word := "kept"
 		if !kept {
 			word = "**not kept**"
 		}
-		fmt.Fprintf(&b, "| %s | %.2f | %s %.2f | %s |\n", what, figure, limit, bound, word)
+		fmt.Fprintf(&b, "| %s | %.2f | %s | %s |\n", what, figure, bound, word)
 	}
 	for _, c := range r.idle {
 		if c.subject == ours {
-			row("idle: live KiB", c.live/(1<<10), promisedBytes>>10, c.live <= promisedBytes, "at most")
-			row("idle: descriptors", c.descriptors, 2, c.descriptors <= promisedDescriptors, "at most")
+			row("idle: live KiB", c.live/(1<<10), fmt.Sprintf("at most %.2f", float64(promisedBytes)/(1<<10)), c.live <= promisedBytes)
+			row("idle: descriptors", c.descriptors, "at most 2.00", c.descriptors <= promisedDescriptors)
 		}
 	}
 	if us, them := find(r.echo, ours), find(r.echo, nginx); us != nil && them != nil {
 		ratio := rateOf(us) / rateOf(them)
-		row("echo: messages/s × nginx", ratio, promisedEcho, ratio >= promisedEcho, "at least")
+		row("echo: messages/s × nginx", ratio, fmt.Sprintf("at least %.2f", promisedEcho), ratio >= promisedEcho)
 	}
 	if b.Len() == 0 {
 		return ""
