@@ -38,7 +38,7 @@ func TestI14_Certificates(t *testing.T) {
 		t.Fatal(got)
 	}
 	sum := sha256.Sum256(mine.Certificate[0])
-	if got, want := s.tokens.issued["access-1"].Thumbprint, base64.RawURLEncoding.EncodeToString(sum[:]); got != want {
+	if got, want := s.tokens.get("access-1").Thumbprint, base64.RawURLEncoding.EncodeToString(sum[:]); got != want {
 		t.Errorf("bound to %q, want %q", got, want)
 	}
 	refreshing := bearer("refresh-1") + "\r\n"

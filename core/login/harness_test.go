@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,7 +93,7 @@ func (a *accounts) ChangePassword(ctx context.Context, id, old, new string) erro
 	if strings.Contains(new, "Breached") {
 		return fmt.Errorf("%w: it is on the list of breached ones", account.ErrPassword)
 	}
-	a.people[id].password = new
+	a.change(func() { a.people[id].password = new })
 	return nil
 }
 
@@ -117,21 +118,34 @@ func (a *accounts) SecondFactor(_ context.Context, id, code string, _ netip.Addr
 }
 
 func (a *accounts) Enrol(_ context.Context, id string) (account.Enrolment, error) {
-	return account.Enrolment{URL: "otpauth://totp/x?secret=ABC", PNG: []byte("png"), Secret: "ABC"}, errors.Join(a.err, a.factor)
+	return account.Enrolment{URL: "otpauth://totp/x?secret=ABC", PNG: []byte("png"), Secret: "ABC"}, a.factorErr()
 }
 
 func (a *accounts) Confirm(ctx context.Context, id, code string) ([]string, error) {
-	if err := errors.Join(a.factor, a.SecondFactor(ctx, id, code, netip.Addr{})); err != nil {
+	if err := errors.Join(a.factorErr(), a.SecondFactor(ctx, id, code, netip.Addr{})); err != nil {
 		return nil, err
 	}
 	return []string{"aaaa-bbbb", "cccc-dddd"}, nil
 }
 
 func (a *accounts) DisableMFA(ctx context.Context, id, code string) error {
-	return errors.Join(a.factor, a.SecondFactor(ctx, id, code, netip.Addr{}))
+	return errors.Join(a.factorErr(), a.SecondFactor(ctx, id, code, netip.Addr{}))
+}
+
+func (a *accounts) factorErr() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return errors.Join(a.err, a.factor)
 }
 
 func (a *accounts) Device(id string) string { return "device-of-" + id }
+
+// tried are the attempts so far.
+func (a *accounts) tried() []account.Attempt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.attempts)
+}
 
 // change lets a test break something.
 func (a *accounts) change(f func()) {
@@ -184,6 +198,26 @@ func (k *tokens) look(kind string, raw []byte) (*token.Verified, error) {
 	return v, nil
 }
 
+// get returns a token that was issued.
+func (k *tokens) get(text string) *token.Verified {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.issued[text]
+}
+
+func (k *tokens) put(text string, v *token.Verified) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.issued[text] = v
+}
+
+// fail has all verifying end with err.
+func (k *tokens) fail(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.err = err
+}
+
 type signer struct{ *tokens }
 
 func (s signer) Access(g token.Grant) (token.Signed, error) { return s.issue("access", g, s.access) }
@@ -228,6 +262,19 @@ func (r *revocations) State() (time.Duration, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return 0, !r.cold
+}
+
+func (r *revocations) entry(key string) revocation.Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.entries[key]
+}
+
+// change has Revoke end with err, and the mirror know nothing yet.
+func (r *revocations) change(err error, cold bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err, r.cold = err, cold
 }
 
 type keySet struct{}

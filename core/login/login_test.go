@@ -79,7 +79,7 @@ func TestI11_LoginSaysWhereItComesFrom(t *testing.T) {
 	s := newStand(t, nil)
 	s.login(1, "Cookie: a=b; __Secure-device=device-of-u1")
 	s.login(2, "Cookie: __Secure-device=one; __Secure-device=two")
-	got := s.accounts.attempts
+	got := s.accounts.tried()
 	if got[0].Device != "device-of-u1" || got[0].From.String() != "127.0.0.1" || got[0].Email != "ada@example.com" || got[0].Password != good {
 		t.Errorf("%+v", got[0])
 	}
@@ -138,7 +138,7 @@ func TestID4_LoginBodies(t *testing.T) {
 	} {
 		same(t, c.name, s.post("/auth/login", c.body), c.want)
 	}
-	if n := len(s.accounts.attempts); n != 1 {
+	if n := len(s.accounts.tried()); n != 1 {
 		t.Errorf("%d of the bodies came to the accounts, want the one that has its form", n)
 	}
 }
@@ -301,7 +301,7 @@ func TestID5_RefreshOfWhoIsGone(t *testing.T) {
 	s.login(1)
 	s.accounts.change(func() { s.accounts.people["u1"].Active = false })
 	same(t, "disabled", s.post("/auth/refresh", "", bearer("refresh-1")), sessionRevoked)
-	if !s.revoked.Revoked(s.tokens.issued["access-1"].Principal.Session, "u1", start) {
+	if !s.revoked.Revoked(s.tokens.get("access-1").Principal.Session, "u1", start) {
 		t.Error("the session is not revoked")
 	}
 	s.accounts.change(func() { s.accounts.people["u1"].Active = true })
@@ -316,14 +316,14 @@ func TestID5_StoreAwayIs503(t *testing.T) {
 	same(t, "accounts", s.post("/auth/refresh", "", bearer("refresh-1")), away)
 	same(t, "accounts at login", s.post("/auth/login", loginBody), away)
 	s.accounts.change(func() { s.accounts.err = nil })
-	s.tokens.err = fmt.Errorf("%w: no keys yet", token.ErrUnavailable)
+	s.tokens.fail(fmt.Errorf("%w: no keys yet", token.ErrUnavailable))
 	same(t, "keys", s.post("/auth/refresh", "", bearer("refresh-1")), away)
 	same(t, "keys at logout", s.post("/auth/logout", "", bearer("refresh-1")), away)
 	same(t, "keys at the list", s.send("GET", "/auth/sessions", "", bearer("access-1")), away)
-	s.tokens.err = nil
-	s.revoked.cold = true
+	s.tokens.fail(nil)
+	s.revoked.change(nil, true)
 	same(t, "revocations", s.send("GET", "/auth/sessions", "", bearer("access-1")), away)
-	s.revoked.cold = false
+	s.revoked.change(nil, false)
 	same(t, "all is well", s.post("/auth/refresh", "", bearer("refresh-1")), granted(2, ""))
 }
 
@@ -349,12 +349,12 @@ func TestI6_LogoutIsDurableOr503(t *testing.T) {
 	s.login(1)
 	s.login(2)
 	s.login(3)
-	s.revoked.err = revocation.ErrNotDurable
+	s.revoked.change(revocation.ErrNotDurable, false)
 	same(t, "logout", s.post("/auth/logout", "", bearer("refresh-1")), away)
-	id := s.tokens.issued["access-2"].Principal.Session
+	id := s.tokens.get("access-2").Principal.Session
 	same(t, "revoke", s.send("DELETE", "/auth/sessions/"+id, "", bearer("access-3")), away)
 	same(t, "logout everywhere", s.post("/auth/logout-all", "", bearer("access-3")), away)
-	s.revoked.err = nil
+	s.revoked.change(nil, false)
 	same(t, "logout once more", s.post("/auth/logout", "", bearer("refresh-1")), noContent)
 	same(t, "refresh", s.post("/auth/refresh", "", bearer("refresh-3")), sessionRevoked)
 }
@@ -389,7 +389,7 @@ func TestID5_LogoutAll(t *testing.T) {
 	same(t, "all", s.post("/auth/logout-all", "", bearer("access-1")), noContent)
 	same(t, "again", s.post("/auth/logout-all", "", bearer("access-1")), revoked)
 	same(t, "the other", s.post("/auth/refresh", "", bearer("refresh-2")), sessionRevoked)
-	if e := s.revoked.entries["user:u1"]; e.NotBefore != start || e.Expires != start+7*24*3600+65 {
+	if e := s.revoked.entry("user:u1"); e.NotBefore != start || e.Expires != start+7*24*3600+65 {
 		t.Errorf("%+v", e)
 	}
 	s.login(3) // in the same second
@@ -410,7 +410,7 @@ func TestI20_Sessions(t *testing.T) {
 	}
 	want := json200(`{"sessions":[`+one("false", "one"+strings.Repeat("x", 252))+`,`+one("true", "")+`]}`, "")
 	same(t, "list", s.send("GET", "/auth/sessions", "", bearer("access-2")), want)
-	mine, theirs := s.tokens.issued["access-1"].Principal.Session, s.tokens.issued["access-3"].Principal.Session
+	mine, theirs := s.tokens.get("access-1").Principal.Session, s.tokens.get("access-3").Principal.Session
 	for _, id := range []string{theirs, "nothing", "%20"} {
 		same(t, id, s.send("DELETE", "/auth/sessions/"+id, "", bearer("access-2")), notFound)
 	}
@@ -442,9 +442,10 @@ func TestI1_OnlyOurOwnUsersTokens(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, nil)
 	s.login(1)
-	foreign, machine := *s.tokens.issued["access-1"], *s.tokens.issued["access-1"]
+	foreign, machine := *s.tokens.get("access-1"), *s.tokens.get("access-1")
 	foreign.Principal.Issuer, machine.Principal.User = "partner", ""
-	s.tokens.issued["access-foreign"], s.tokens.issued["access-machine"] = &foreign, &machine
+	s.tokens.put("access-foreign", &foreign)
+	s.tokens.put("access-machine", &machine)
 	same(t, "foreign", s.send("GET", "/auth/sessions", "", bearer("access-foreign")), invalid)
 	same(t, "foreign logout", s.post("/auth/logout", "", bearer("access-foreign")), invalid)
 	same(t, "a client's own", s.send("GET", "/auth/sessions", "", bearer("access-machine")), problem("403 Forbidden", "forbidden", "Forbidden", noStore, ""))

@@ -35,7 +35,7 @@ func TestID5_Password(t *testing.T) {
 	}
 	same(t, "the new session", s.post("/auth/refresh", "", bearer("refresh-3")), granted(4, ""))
 	same(t, "the old password", s.post("/auth/login", loginBody), wrongLogin)
-	s.revoked.err = revocation.ErrNotDurable
+	s.revoked.change(revocation.ErrNotDurable, false)
 	got := s.post("/auth/password", `{"currentPassword":"Better-horse1!","newPassword":"`+good+`"}`, bearer("access-4"))
 	same(t, "not durable", got, problem("503 Service Unavailable", "store_unavailable", "Store unavailable", "Retry-After: 1\n"+noStore,
 		`,"detail":"the password is changed, but other sessions may live on: log in and call /auth/logout-all","retryAfter":1`))
@@ -78,12 +78,13 @@ func TestI13_ChangesOfTheFactor(t *testing.T) {
 		{account.ErrFixed, problem("501 Not Implemented", "not_implemented", "Not implemented", noStore, `,"detail":"users of the configuration file can't be changed here"`)},
 		{account.ErrUnavailable, away},
 	} {
-		s.accounts.factor = c.err
+		s.accounts.change(func() { s.accounts.factor = c.err })
 		same(t, c.err.Error(), enrol(good), c.want)
 		same(t, c.err.Error(), code("verify", "123456"), c.want)
 		same(t, c.err.Error(), code("disable", "123456"), c.want)
 	}
-	s.accounts.factor, s.revoked.err = nil, revocation.ErrNotDurable
+	s.accounts.change(func() { s.accounts.factor = nil })
+	s.revoked.change(revocation.ErrNotDurable, false)
 	s.login(6)
 	if got := code("verify", "123456"); !strings.Contains(got, "recoveryCodes") {
 		t.Errorf("the recovery codes are lost: %s", got)
@@ -107,7 +108,7 @@ func TestI14_Binding(t *testing.T) {
 		problem("400 Bad Request", "bad_request", "Bad request", noStore, `,"detail":"the fingerprint header stands twice"`))
 	s.login(1, mine)
 	sum := sha256.Sum256([]byte("0123456789abcdef0123456789ABCDEF"))
-	if got, want := s.tokens.issued["access-1"].Fingerprint, base64.RawURLEncoding.EncodeToString(sum[:]); got != want {
+	if got, want := s.tokens.get("access-1").Fingerprint, base64.RawURLEncoding.EncodeToString(sum[:]); got != want {
 		t.Errorf("bound to %q, want %q", got, want)
 	}
 	for name, fields := range map[string][]string{"without": nil, "another": {theirs}, "twice": {mine, mine}} {
@@ -134,7 +135,7 @@ func TestI14_TheCodeComesFromTheSameClient(t *testing.T) {
 	ticket, _, _ = strings.Cut(ticket, `"`)
 	body := `{"ticket":"` + ticket + `","code":"123456"}`
 	same(t, "without", s.post("/auth/mfa/challenge", body), unbound)
-	if got := s.post("/auth/mfa/challenge", body, mine); !strings.HasPrefix(got, "HTTP/1.1 200 ") || s.tokens.issued["access-1"].Fingerprint == "" {
+	if got := s.post("/auth/mfa/challenge", body, mine); !strings.HasPrefix(got, "HTTP/1.1 200 ") || s.tokens.get("access-1").Fingerprint == "" {
 		t.Errorf("%s", got)
 	}
 }
@@ -199,7 +200,7 @@ func TestID10_Tickets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	of := s.tokens.issued["access-1"]
+	of := s.tokens.get("access-1")
 	if p := v.Principal; p.User != "u1" || p.Session != of.Principal.Session || p.Client != "first-party" || p.Scopes.String() != "courses vod" || p.Shown != principal.Ticket ||
 		v.Expires != of.Expires || v.IssuedAt != of.IssuedAt || v.ID != of.ID || v.Fingerprint != "" {
 		t.Errorf("%+v", v)

@@ -754,6 +754,43 @@ func TestID5_StoreAway(t *testing.T) {
 	s.refresh(p) // nothing is lost
 }
 
+// counting counts what it is told of sightings.
+type counting struct {
+	session.Store
+	seen chan session.Sighting
+}
+
+func (c counting) Seen(ctx context.Context, all []session.Sighting) error {
+	for _, s := range all {
+		c.seen <- s
+	}
+	return c.Store.Seen(ctx, all)
+}
+
+// What a login has issued opens no grace: the store hears of a refresh alone, and once.
+func TestI8_TheStoreHearsLittle(t *testing.T) {
+	t.Parallel()
+	c := counting{memory(), make(chan session.Sighting, 100)}
+	s := newStand(t, c)
+	p := s.begin()
+	next := s.refresh(p)
+	for range 10 {
+		s.Seen(p.Session, p.Access.ID, begun.Unix())
+		s.Seen(next.Session, next.Access.ID, begun.Unix())
+	}
+	run(t, s.Sessions)
+	if got := <-c.seen; got != (session.Sighting{Session: next.Session, Access: next.Access.ID}) {
+		t.Errorf("%+v", got)
+	}
+	until(t, "the grace is closed", func() bool {
+		r, err := s.store.Load(t.Context(), p.Session)
+		return err == nil && r.Grace.Closed
+	})
+	if n := len(c.seen); n != 0 {
+		t.Errorf("%d more", n)
+	}
+}
+
 func TestRunForgets(t *testing.T) {
 	t.Parallel()
 	b := &breaking{Store: memory(), forget: session.ErrUnavailable, seen: session.ErrUnavailable}
