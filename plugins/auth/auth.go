@@ -164,12 +164,12 @@ func (a *auth) authenticate(x *pipeline.Exchange) pipeline.Verdict {
 // What a caller is told whose credentials don't do. None tells more than the
 // caller knows.
 var (
-	nothingShown = fault.Unauthenticated.Detail("this route wants a credential")
-	noTokens     = fault.Unauthenticated.Detail("tokens are not taken here")
-	noKeys       = fault.Unauthenticated.Detail("API keys are not taken here")
-	notAlone     = fault.Unauthenticated.Detail("this credential is taken here only together with another")
-	strangers    = fault.Forbidden.Detail("the credentials belong to different callers")
-	unsendable   = errors.New("the ids of the caller hold characters that no field may hold")
+	nothingShown  = fault.Unauthenticated.Detail("this route wants a credential")
+	noTokens      = fault.Unauthenticated.Detail("tokens are not taken here")
+	noKeys        = fault.Unauthenticated.Detail("API keys are not taken here")
+	notAlone      = fault.Unauthenticated.Detail("this credential is taken here only together with another")
+	strangers     = fault.Forbidden.Detail("the credentials belong to different callers")
+	errUnsendable = errors.New("the ids of the caller hold characters that no field may hold")
 )
 
 // conclude decides who calls, of all that was shown and was good (SECURITY I16).
@@ -190,7 +190,7 @@ func (a *auth) conclude(x *pipeline.Exchange, c *caller) pipeline.Verdict {
 	case !same:
 		return a.refuse(x, strangers, nil)
 	case !visible(p.User) || !visible(p.Client):
-		return a.refuse(x, fault.Internal, unsendable)
+		return a.refuse(x, fault.Internal, errUnsendable)
 	}
 	x.Principal, x.PrincipalExpires, x.KeepCredentials = p, c.expires(), a.forward
 	x.PrincipalIssued = math.MaxInt64 // a key is older than no end of its user's sessions
