@@ -77,7 +77,8 @@ func TestDurable(t *testing.T, open func(t *testing.T) (connect func() revocatio
 		connect := open(t)
 		a, b := connect(), connect()
 		cursor := whole(t, b)
-		for _, m := range merges() {
+		made := merges() // once: each call reads the clock
+		for _, m := range made {
 			save(t, a, m[0])
 			one, next := since(t, b, cursor)
 			same(t, only(one, m[0].Key), m[0])
@@ -87,7 +88,7 @@ func TestDurable(t *testing.T, open func(t *testing.T) (connect func() revocatio
 			same(t, only(append(one, two...), m[0].Key), m[2])
 		}
 		all, _ := since(t, a, "")
-		same(t, all, results()...)
+		same(t, all, results(made)...)
 	})
 	t.Run("a batch with one key twice", func(t *testing.T) {
 		d := open(t)()
@@ -172,8 +173,8 @@ func testNothingMissed(t *testing.T, open func(t *testing.T) func() revocation.D
 	}
 }
 
-func results() (out []revocation.Entry) {
-	for _, m := range merges() {
+func results(made [][3]revocation.Entry) (out []revocation.Entry) {
+	for _, m := range made {
 		out = append(out, m[2])
 	}
 	return out
@@ -216,7 +217,8 @@ func TestPush(t *testing.T, open func(t *testing.T) (connect func() revocation.P
 	t.Run("what is published is read by others, merged", func(t *testing.T) {
 		connect := open(t)
 		a, b := connect(), connect()
-		for _, m := range merges() {
+		made := merges() // once: each call reads the clock
+		for _, m := range made {
 			publish(t, a, m[0])
 			publish(t, b, m[1])
 			got, err := a.Read(t.Context(), []string{m[0].Key, "another"})
@@ -229,7 +231,7 @@ func TestPush(t *testing.T, open func(t *testing.T) (connect func() revocation.P
 		if err != nil {
 			t.Fatal(err)
 		}
-		same(t, all, results()...)
+		same(t, all, results(made)...)
 	})
 	t.Run("a follower learns that all is to be read, then of each key", func(t *testing.T) {
 		connect := open(t)
