@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -73,6 +74,9 @@ func TestBulk(t *testing.T) {
 		for i := range bulk {
 			bulk[i] = byte(rand.Uint32())
 		}
+		// One frame: of random ones both ends would say goodbye with a Close at times.
+		head := binary.BigEndian.AppendUint64([]byte{0x82, 127}, uint64(len(bulk)-10))
+		copy(bulk, head)
 		var group sync.WaitGroup
 		for _, way := range [][2]*net.TCPConn{{e.client, e.service}, {e.service, e.client}} {
 			group.Go(func() {
