@@ -44,6 +44,9 @@ func (st *stand) digest(ctx context.Context, address string, sc *scenario) (stri
 	if err != nil {
 		return "", fmt.Errorf("ask for %s: %w", sc.path, err)
 	}
+	if sc.field.name != "" {
+		req.Header.Set(sc.field.name, sc.field.value)
+	}
 	resp, err := client(st.identity).Do(req)
 	if err != nil {
 		return "", fmt.Errorf("ask for %s: %w", sc.path, err)
@@ -83,7 +86,7 @@ func checkWorkers(s *subject, workers int) error {
 	var have int
 	var err error
 	switch s.name {
-	case ours:
+	case ours, plain:
 		var text string
 		if text, err = environment(s.process.pid(), "GOMAXPROCS"); err == nil {
 			have, err = strconv.Atoi(text)

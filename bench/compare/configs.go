@@ -16,12 +16,14 @@ type setting struct {
 	logging     bool
 	identity    *identity // nil: clients speak plain HTTP
 	upgrades    bool      // clients open WebSockets
+	known       *known    // nil: credentials are not looked at
 }
 
 // accessLog is where an access log goes, if there is one.
 func (s *setting) accessLog() string { return filepath.Join(s.dir, "access.log") }
 
-// gatewayYAML is a plain proxy: one route, one service, no plugin but the log.
+// gatewayYAML is a plain proxy: one route, one service, no plugin but the log; and auth,
+// with one scope, where credentials are looked at.
 func gatewayYAML(s *setting) string {
 	tls := ""
 	if s.identity != nil {
@@ -30,6 +32,10 @@ func gatewayYAML(s *setting) string {
 	plugins := ""
 	if s.upgrades {
 		plugins = ", plugins: {websocket: {connections: off, idle: off}}"
+	}
+	directory, auth := s.dir, "off"
+	if s.known != nil {
+		directory, auth = s.known.dir, "{scopes: {all: [bench]}}" // where the keys are
 	}
 	text := fmt.Sprintf(`listen:
   public: {address: "127.0.0.1:%d"%s}
@@ -43,12 +49,15 @@ services:
     connections: {maximum: %d, idle: %d, idle_timeout: 60s}
 routes:
   all: {match: {path: "/{rest...}"}, service: origin%s}
-`, s.port, tls, s.admin, s.dir, max(10_000, 2*s.connections), s.origin, 4*s.connections, 2*s.connections, plugins)
+`, s.port, tls, s.admin, directory, max(10_000, 2*s.connections), s.origin, 4*s.connections, 2*s.connections, plugins)
 	logging := "off"
 	if s.logging {
 		logging = fmt.Sprintf("{to: %q}", s.accessLog())
 	}
-	return text + fmt.Sprintf("defaults: {plugins: {auth: off, access_log: %s}}\n", logging)
+	if s.known != nil {
+		text += s.known.yaml
+	}
+	return text + fmt.Sprintf("defaults: {plugins: {auth: %s, access_log: %s}}\n", auth, logging)
 }
 
 // nginxConf has the same buffers (64 KiB of a body are kept in memory, nothing
@@ -116,6 +125,10 @@ func haproxyConf(s *setting) string {
 	if s.identity != nil {
 		tls = " ssl crt " + s.identity.both
 	}
+	rules := ""
+	if s.known != nil {
+		rules = fmt.Sprintf(haproxyRules, s.known.public)
+	}
 	return fmt.Sprintf(`global
   nbthread %d
   maxconn %d
@@ -131,6 +144,24 @@ defaults
   timeout http-keep-alive 300s
 listen bench
   bind 127.0.0.1:%d%s
-  server origin %s pool-max-conn %d pool-purge-delay 60s
-`, s.workers, 16*s.connections, s.port, tls, s.origin, 2*s.connections)
+%s  server origin %s pool-max-conn %d pool-purge-delay 60s
+`, s.workers, 16*s.connections, s.port, tls, rules, s.origin, 2*s.connections)
 }
+
+// haproxyRules are what the gateway does with a token, as far as HAProxy can: signature,
+// algorithm, issuer, audience, expiry and scope are looked at, the token stays here, and
+// the service is told who calls.
+const haproxyRules = `  http-request set-var(txn.token) http_auth_bearer
+  http-request set-var(txn.alg) var(txn.token),jwt_header_query('$.alg')
+  http-request set-var(txn.exp) var(txn.token),jwt_payload_query('$.exp','int')
+  http-request set-var(txn.now) date()
+  http-request deny deny_status 401 unless { var(txn.alg) -m str RS256 }
+  http-request deny deny_status 401 unless { var(txn.token),jwt_verify(txn.alg,"%s") -m int 1 }
+  http-request deny deny_status 401 unless { var(txn.token),jwt_payload_query('$.iss') -m str ` + issuer + ` }
+  http-request deny deny_status 401 unless { var(txn.token),jwt_payload_query('$.aud') -m str ` + audience + ` }
+  http-request deny deny_status 401 if { var(txn.exp),sub(txn.now) -m int lt 0 }
+  http-request deny deny_status 403 unless { var(txn.token),jwt_payload_query('$.scope') -m sub bench }
+  http-request del-header Authorization
+  http-request set-header X-User-ID %%[var(txn.token),jwt_payload_query('$.sub')]
+  http-request set-header X-Client-ID %%[var(txn.token),jwt_payload_query('$.client_id')]
+`

@@ -52,8 +52,8 @@ func parseFlags(args []string, errOut io.Writer) (*options, []scenario, error) {
 	o := &options{}
 	set := flag.NewFlagSet("compare", flag.ContinueOnError)
 	set.SetOutput(errOut)
-	set.StringVar(&o.only, "only", "", "`subjects` to compare: ours,nginx,haproxy,direct (default all; with -open-loop: ours)")
-	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log,tls,handshake (default all)")
+	set.StringVar(&o.only, "only", "", "`subjects` to compare: ours,plain,nginx,haproxy,direct (default all; with -open-loop: ours)")
+	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log,tls,handshake,token,key (default all)")
 	set.IntVar(&o.rounds, "rounds", enoughRounds, "`number` of rounds a subject and scenario")
 	set.DurationVar(&o.duration, "duration", 0, "of a round, in whole seconds (default 2s; with -open-loop: 20s)")
 	set.IntVar(&o.connections, "connections", 64, "`number` of client connections")
@@ -107,7 +107,7 @@ func (o *options) complete(rest []string) ([]scenario, error) {
 	case o.duration < time.Second || o.duration%time.Second != 0:
 		return nil, fmt.Errorf("duration %v: wrk takes whole seconds", o.duration)
 	}
-	subjects, err := choose([]string{ours, nginx, haproxy, direct}, o.only, func(s string) string { return s })
+	subjects, err := choose([]string{ours, plain, nginx, haproxy, direct}, o.only, func(s string) string { return s })
 	if err != nil {
 		return nil, fmt.Errorf("subjects: %w", err)
 	}
@@ -152,6 +152,12 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	}
 	if st.identity, err = newIdentity(dir); err != nil {
 		return err
+	}
+	if st.known, err = newKnown(ctx, dir); err != nil {
+		return err
+	}
+	for i := range chosen {
+		chosen[i].field = st.known.fields[chosen[i].shows]
 	}
 	begin := st.startOrigin
 	if o.webSockets > 0 {

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/suuupra/gateway/core/config"
 )
 
@@ -97,11 +99,11 @@ func TestOptions(t *testing.T) {
 		duration  time.Duration
 		bad       string
 	}{
-		"full":             {nil, "bench/RESULTS.md", 8, 2 * time.Second, ""},
-		"part of it":       {[]string{"-only", "nginx,direct"}, "", 8, 2 * time.Second, ""},
+		"full":             {nil, "bench/RESULTS.md", 10, 2 * time.Second, ""},
+		"part of it":       {[]string{"-only", "nginx,direct"}, "", 10, 2 * time.Second, ""},
 		"one scenario":     {[]string{"-scenarios", "post"}, "", 1, 2 * time.Second, ""},
-		"too few rounds":   {[]string{"-rounds", "11"}, "", 8, 2 * time.Second, ""},
-		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 8, 2 * time.Second, ""},
+		"too few rounds":   {[]string{"-rounds", "11"}, "", 10, 2 * time.Second, ""},
+		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 10, 2 * time.Second, ""},
 		"open loop":        {[]string{"-open-loop", "50000"}, "bench/OPENLOOP.md", 1, 20 * time.Second, ""},
 		"short open loop":  {[]string{"-open-loop", "50000", "-duration", "3s"}, "", 1, 3 * time.Second, ""},
 		"unknown subject":  {[]string{"-only", "apache"}, "", 0, 0, "unknown or twice: apache"},
@@ -166,6 +168,50 @@ func TestGatewayYAMLIsValid(t *testing.T) {
 		}
 		if on := cfg.Routes[0].Plugins["access_log"] != nil; on != logging {
 			t.Errorf("access_log: %v, want %v", on, logging)
+		}
+	}
+}
+
+// Where credentials are looked at, the gateway takes the configuration, and the token
+// that requests show is one that it and HAProxy can verify with what they are given.
+func TestKnownCallersAreKnown(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k, err := newKnown(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &setting{dir: t.TempDir(), origin: "127.0.0.1:7000", port: 7001, admin: 7002, connections: 64, known: k}
+	name := filepath.Join(s.dir, "gateway.yaml")
+	if err := os.WriteFile(name, []byte(gatewayYAML(s)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, r := config.Load(config.LoadOptions{Files: []string{name}, Plugins: []string{"access_log", "auth"}})
+	if cfg == nil {
+		t.Fatal(r.Err())
+	}
+	if len(r.Warnings()) > 0 || cfg.Routes[0].Plugins["auth"] == nil || cfg.Directory != k.dir {
+		t.Errorf("warnings %v, auth %v, directory %s", r.Warnings(), cfg.Routes[0].Plugins["auth"], cfg.Directory)
+	}
+	public, err := os.ReadFile(k.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := jwt.ParseRSAPublicKeyFromPEM(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := strings.TrimPrefix(k.fields[showsToken].value, "Bearer ")
+	if _, err := jwt.Parse(raw, func(*jwt.Token) (any, error) { return key, nil }, jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithValidMethods([]string{"RS256"})); err != nil {
+		t.Errorf("the token: %v", err)
+	}
+	if rules := haproxyConf(s); !strings.Contains(rules, `jwt_verify(txn.alg,"`+k.public+`")`) || strings.Contains(rules, "%!") {
+		t.Errorf("HAProxy has\n%s", rules)
+	}
+	for _, sc := range scenarios() {
+		sc.field = k.fields[sc.shows]
+		if got := strings.Contains(sc.script(), "wrk.headers[\""+sc.field.name+"\"] = \""+sc.field.value); got != (sc.shows != "") {
+			t.Errorf("%s: the script is\n%s", sc.name, sc.script())
 		}
 	}
 }

@@ -16,8 +16,11 @@ type scenario struct {
 	tls     bool   // clients speak TLS to the proxies
 	sockets bool   // clients open WebSockets
 	closing bool   // each request has a connection of its own, and so a handshake
+	shows   string // what credential the requests carry, if any, that proxies look at
+	field   field  // that credential
 	// subjects that take part; HAProxy logs to a socket, not to a file, so it is
-	// left out where the log is what is measured.
+	// left out where the log is what is measured. nginx verifies no tokens, nor does
+	// HAProxy know API keys.
 	subjects []string
 }
 
@@ -34,6 +37,8 @@ func scenarios() []scenario {
 		{name: "log", title: "GET, 128 bytes, access log to a file", method: "GET", path: "/small", logging: true, subjects: []string{ours, nginx, direct}},
 		{name: "tls", title: "GET, 128 bytes, over TLS", method: "GET", path: "/small", tls: true, subjects: proxies},
 		{name: "handshake", title: "GET, 128 bytes, a TLS handshake each", method: "GET", path: "/small", tls: true, closing: true, subjects: proxies},
+		{name: "token", title: "GET, 128 bytes, with one known access token (RS256)", method: "GET", path: "/small", shows: showsToken, subjects: []string{ours, plain, haproxy}},
+		{name: "key", title: "GET, 128 bytes, with one known API key", method: "GET", path: "/small", shows: showsKey, subjects: []string{ours, plain}},
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	nginx   = "nginx"
 	haproxy = "haproxy"
 	direct  = "direct" // the origin itself, with nothing before it
+	plain   = "plain"  // ours with auth off, where the others look at credentials
 )
 
 // subject is something that requests are sent to: a running proxy or the origin.
@@ -39,6 +40,7 @@ type stand struct {
 	origin   *subject
 	draw     *rand.Rand           // orders the rounds
 	identity *identity            // of every proxy that speaks TLS
+	known    *known               // whom every proxy knows that looks at credentials
 	say      func(string, ...any) // tells how it goes on
 }
 
@@ -55,7 +57,7 @@ func (st *stand) build(ctx context.Context) error {
 	if st.webSockets > 0 {
 		folders = map[string]string{"upstream": "cmd/upstream"}
 	}
-	if st.wants(ours) && st.gateway == "" {
+	if (st.wants(ours) || st.wants(plain)) && st.gateway == "" {
 		folders["gateway"] = "cmd/gateway"
 	}
 	for name, folder := range folders {
@@ -111,6 +113,9 @@ func (st *stand) start(ctx context.Context, name string, sc *scenario) (*subject
 	if sc.tls {
 		s.identity = st.identity
 	}
+	if sc.shows != "" && name != plain {
+		s.known = st.known
+	}
 	var err error
 	if s.port, err = freePort(); err != nil {
 		return nil, err
@@ -140,7 +145,7 @@ func (st *stand) launch(name string, s *setting) (*process, error) {
 	text, env := "", []string(nil)
 	var argv []string
 	switch name {
-	case ours:
+	case ours, plain:
 		text, env = gatewayYAML(s), []string{fmt.Sprintf("GOMAXPROCS=%d", s.workers)}
 		argv = []string{st.gatewayBinary(), "serve", "-c", config}
 	case nginx:

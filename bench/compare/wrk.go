@@ -34,6 +34,9 @@ func (sc *scenario) script() string {
 	if sc.closing {
 		text += "wrk.headers['Connection'] = 'close'\n"
 	}
+	if sc.field.name != "" {
+		text += fmt.Sprintf("wrk.headers[%q] = %q\n", sc.field.name, sc.field.value)
+	}
 	return text + `done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format('` + resultMark + `%d %d %d %d %d %d %d %d %d %d %d\n',
