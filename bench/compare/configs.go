@@ -160,7 +160,7 @@ const haproxyRules = `  http-request set-var(txn.token) http_auth_bearer
   http-request deny deny_status 401 unless { var(txn.token),jwt_payload_query('$.iss') -m str ` + issuer + ` }
   http-request deny deny_status 401 unless { var(txn.token),jwt_payload_query('$.aud') -m str ` + audience + ` }
   http-request deny deny_status 401 if { var(txn.exp),sub(txn.now) -m int lt 0 }
-  http-request deny deny_status 403 unless { var(txn.token),jwt_payload_query('$.scope') -m sub bench }
+  http-request deny deny_status 403 unless { var(txn.token),jwt_payload_query('$.scope[0]') -m str bench }
   http-request del-header Authorization
   http-request set-header X-User-ID %%[var(txn.token),jwt_payload_query('$.sub')]
   http-request set-header X-Client-ID %%[var(txn.token),jwt_payload_query('$.client_id')]

@@ -20,11 +20,14 @@ func Withhold(x *pipeline.Exchange) {
 	for _, name := range x.Route.Withheld {
 		h.DelBytes(name)
 	}
-	if x.KeepCredentials || !x.Head.Names.Has(wire.NameAuthorization|wire.NameAPIKey) {
+	names := x.Head.Names
+	if x.KeepCredentials || !names.Has(wire.NameAuthorization|wire.NameAPIKey) {
 		return
 	}
-	h.DelBytes(apiKeyName)
-	if x.Principal != nil {
+	if names.Has(wire.NameAPIKey) {
+		h.DelBytes(apiKeyName)
+	}
+	if x.Principal != nil && names.Has(wire.NameAuthorization) {
 		h.DelBytes(authorizationName)
 	}
 }
