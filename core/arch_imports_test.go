@@ -65,6 +65,7 @@ func (tr *tree) checkImport(importer, imported string, pos token.Pos) {
 	})
 	switch {
 	case wanted, from == to, other >= 0 && other < row:
+	case within(importer, "bench") && other >= 0 && other <= benchRow:
 	case other == row:
 		tr.report(pos, "%s (row %d) imports %s of its own row; let the user of the need own a small interface, and cmd join them", importer, row, imported)
 	default:

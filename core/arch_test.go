@@ -20,6 +20,10 @@ var layers = [][]string{
 // pluginsRow is the last row that plugins may import.
 const pluginsRow = 2
 
+// benchRow is the last row that programs below bench may import: they make the
+// tokens and keys that they show, and measure the gateway from outside.
+const benchRow = 1
+
 // inRow are the imports within one row that are wanted.
 var inRow = []struct{ importer, imported, why string }{
 	{"core/pipeline", "core/router", "an exchange carries the parameters of its match"},
