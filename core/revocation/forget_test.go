@@ -113,7 +113,9 @@ func TestI4_NothingIsForgotten(t *testing.T) {
 func (w *world) agree(t *rapid.T) {
 	w.push.Sever(false)
 	w.durable.Sever(false)
-	for range 2 { // the first round collects, the second spreads
+	// The first round collects; the second writes to the push store what the durable
+	// one told after that was read; the third spreads it.
+	for range 3 {
 		for _, l := range w.loops {
 			w.clock.Advance(time.Second)
 			l.Box(revocation.News{Everything: true})
