@@ -65,13 +65,24 @@
 // is lost: not ready but still serving, then no longer accepting, then a last grace for
 // idle connections, then time for what is under way, then the cut.
 //
+// # Who calls
+//
+// plugins/auth stands on every route that does not say off. It asks
+// [github.com/suuupra/gateway/core/token.Verifier] for tokens, which knows them again for nothing,
+// [github.com/suuupra/gateway/core/apikey.Keys] for API keys, and of both
+// [github.com/suuupra/gateway/core/revocation.Mirror] whether they were revoked since. Tokens are
+// given by [github.com/suuupra/gateway/core/login.Login], whose routes stand in the same table:
+// [github.com/suuupra/gateway/core/account.Accounts] knows the users, and
+// [github.com/suuupra/gateway/core/session.Sessions] who is logged in where. Which store holds what
+// is joined in cmd/gateway/identity.go, and nowhere else.
+//
 // # Layers
 //
 // A package imports only rows below its own (core/arch_test.go holds them to it):
 //
-//	0  fault clock setting meter clientip wire socket certificate
-//	1  router upstream pipeline tunnel
-//	2  plugin proxy listen
+//	0  fault principal clock setting meter clientip wire socket certificate
+//	1  router upstream pipeline tunnel token revocation apikey account session ticket
+//	2  plugin proxy listen login store/redis store/postgres
 //	3  config
 //	4  snapshot
 //	5  admin gateway

@@ -5,6 +5,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -136,7 +137,13 @@ func (i *identity) joinRevocations(cfg *config.Config) (err error) {
 		o.Durable = postgres.NewRevocations(i.db)
 	}
 	if i.cold != nil {
-		o.Push = redis.NewRevocations(i.cold)
+		pushed := redis.NewRevocations(i.cold)
+		ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+		defer cancel()
+		if err := pushed.Check(ctx); errors.Is(err, redis.ErrEvicts) { // one that is away is no reason not to start
+			return fmt.Errorf("stores.redis: %w", err)
+		}
+		o.Push = pushed
 	}
 	if i.mirror, err = revocation.New(o); err != nil {
 		return err

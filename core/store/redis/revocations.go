@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -187,9 +188,12 @@ func (r *Revocations) Follow(ctx context.Context, told func(revocation.News)) {
 	t.run(ctx)
 }
 
+// ErrEvicts says that a server drops keys whose time has not come.
+var ErrEvicts = errors.New("revocations would be dropped while the tokens are still good")
+
 // Check says what of the servers' settings would lose revocations in silence: a policy that
 // evicts keys though their time has not come (SECURITY I4). Servers that are away
-// are an error too.
+// are an error too, of another kind than ErrEvicts.
 func (r *Revocations) Check(ctx context.Context) error {
 	return eachMaster(ctx, r.client.Raw(), func(address string, node rueidis.Client) error {
 		info, err := node.Do(ctx, node.B().Info().Section("memory").Build()).ToString()
@@ -199,7 +203,7 @@ func (r *Revocations) Check(ctx context.Context) error {
 		for line := range strings.Lines(info) {
 			policy, is := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:")
 			if is && strings.HasPrefix(policy, "allkeys-") {
-				return fmt.Errorf("redis at %s has maxmemory-policy %s, which drops revocations while the tokens are still good: set noeviction, or a volatile-… one", address, policy)
+				return fmt.Errorf("redis at %s has maxmemory-policy %s: %w; set noeviction, or a volatile-… one", address, policy, ErrEvicts)
 			}
 		}
 		return nil
