@@ -24,7 +24,7 @@ func newMetrics(s *meter.Set) metrics {
 		full:         s.Counter("gateway_upstream_full_total", "Requests refused because all connections to an endpoint stayed busy."),
 		retries:      s.Counter("gateway_retries_total", "Tries beyond the first of a request."),
 		budget:       s.Counter("gateway_retry_budget_exhausted_total", "Retries not made because the service's budget was used up."),
-		clientAborts: s.Counter("gateway_client_aborts_total", "Exchanges ended because the client went away while the service was awaited."),
+		clientAborts: s.Counter("gateway_client_aborts_total", "Exchanges ended because the client went away before its whole answer; logged as 499."),
 		brokenBodies: s.Counter("gateway_upstream_broken_bodies_total", "Answers that broke off after their head was sent on."),
 		untrusted:    s.Counter("gateway_forwarded_untrusted_total", "Requests whose forwarded fields were dropped because trusted_proxies does not name their peer."),
 	}

@@ -147,7 +147,7 @@ func (s *stream) end(err error) {
 		}
 		t.giveBack(s.framing != byClose && !s.surplus)
 	case errors.Is(err, errClientGone):
-		t.x.Status, t.x.Cause = statusClientGone, err
+		t.proxy.clientGone(t.x, err)
 	default:
 		s.err = fmt.Errorf("the answer broke off: %w", err)
 		t.x.Cause = s.err
@@ -251,7 +251,7 @@ func (s *stream) receive(p []byte) (int, error) {
 // refused notes that the client takes no more.
 func (s *stream) refused(err error) error {
 	if err != nil {
-		s.trip.x.Status, s.trip.x.Cause = statusClientGone, err
+		s.trip.proxy.clientGone(s.trip.x, err)
 	}
 	return err
 }
@@ -294,7 +294,7 @@ func (s *stream) Close() error {
 	s.closed = true
 	t, x := s.trip, s.trip.x
 	if !s.leave() && s.err == nil && x.Status == 0 && x.Fault.IsZero() {
-		x.Status, x.Cause = statusClientGone, errUnread
+		t.proxy.clientGone(x, errUnread)
 	}
 	t.done()
 	x.End()

@@ -138,7 +138,6 @@ func (w *watch) look(c *conn, now int64, both bool) {
 	if both && !w.gone.Load() && w.down.Gone() {
 		w.gone.Store(true)
 		c.close()
-		c.pool.proxy.metrics.clientAborts.Add(0, 1)
 		return
 	}
 	if mode := w.uploading.Load(); mode != notUploading && !w.answered.Load() && c.stirs(mode) {

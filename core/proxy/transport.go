@@ -298,8 +298,17 @@ func (t *trip) give(f failure) pipeline.Verdict {
 // leave ends an exchange whose client has gone.
 func (t *trip) leave(err error) pipeline.Verdict {
 	t.x.FromService = false
-	t.x.Status, t.x.Cause = statusClientGone, err
+	t.proxy.clientGone(t.x, err)
 	return pipeline.Abort
+}
+
+// clientGone notes, once, that an exchange ends because its client went away:
+// whoever finds it out first, the sweeper or a write, it counts the same.
+func (p *Proxy) clientGone(x *pipeline.Exchange, err error) {
+	if x.Status != statusClientGone {
+		p.metrics.clientAborts.Add(x.Stripe, 1)
+	}
+	x.Status, x.Cause = statusClientGone, err
 }
 
 // broken answers for a service that began an answer and did not end it. Nothing

@@ -207,7 +207,7 @@ func (p *Proxy) Upgrade(x *pipeline.Exchange) pipeline.Verdict {
 	respell(head.bytes)
 	err := x.Down.(pipeline.Upgrader).Upgrade(func(client net.Conn, early []byte) {
 		if err := sendSwitch(client, head.bytes); err != nil {
-			x.Status, x.Cause = statusClientGone, err
+			p.clientGone(x, err)
 			_, _ = client.Close(), s.Close()
 			return
 		}
@@ -219,7 +219,7 @@ func (p *Proxy) Upgrade(x *pipeline.Exchange) pipeline.Verdict {
 		})
 	})
 	if err != nil {
-		x.Status, x.Cause = statusClientGone, fmt.Errorf("taking the client's connection: %w", err)
+		p.clientGone(x, fmt.Errorf("taking the client's connection: %w", err))
 		_ = s.Close()
 		return pipeline.Abort // never leave the server to send the 101
 	}

@@ -28,6 +28,7 @@ var behaviours = map[string]func(*cell) string{
 	"slow reader":       slowReader,
 	"events":            events,
 	"leaver":            leaver,
+	"broken download":   brokenDownload,
 }
 
 func post(fields string) string {
@@ -149,6 +150,16 @@ func leaver(c *cell) string {
 	}
 	answer, err := c.client.TryRead("GET")
 	return told("GET", answer, err, endless)
+}
+
+// brokenDownload leaves at the beginning of a long answer, whose rest then meets a
+// closed connection.
+func brokenDownload(c *cell) string {
+	c.client.Write(fmt.Sprintf("GET %s/huge HTTP/1.1\r\nHost: h\r\n\r\n", c.route))
+	c.status()
+	c.leave()
+	c.strike()
+	return "left"
 }
 
 // endless is the size of an answer without an end.

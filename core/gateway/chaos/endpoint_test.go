@@ -18,6 +18,7 @@ const (
 	smallBody = 200
 	longBody  = 16 << 10
 	slowBody  = 48 << 10
+	hugeBody  = 16 << 20 // more than all buffers on the way hold
 )
 
 // body is n bytes that tell where they stood.
@@ -91,6 +92,8 @@ func (e *endpoint) answer(c io.ReadWriter, method, what string) bool {
 		return halves(ok+fmt.Sprintf("Content-Length: %d\r\n\r\n", longBody), body(longBody))
 	case what == "slow":
 		return halves(ok+fmt.Sprintf("Content-Length: %d\r\n\r\n", slowBody), body(slowBody))
+	case what == "huge":
+		return halves(ok+fmt.Sprintf("Content-Length: %d\r\n\r\n", hugeBody), body(hugeBody))
 	case what == "chunked":
 		return halves(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk(body(longBody/2))+chunk(body(longBody)[longBody/2:])) && send("0\r\n\r\n")
 	case what == "close":

@@ -39,6 +39,7 @@ var table = []struct {
 		"slow reader":       "200; seen 1, logged 200, idle 1; kept",
 		"events":            "two events; seen 1, logged 499, aborts 1, idle 0; left",
 		"leaver":            "left; seen 1, logged 499, aborts 1, idle 0; left",
+		"broken download":   "left; seen 1, logged 499, aborts 1, idle 0; left",
 	}},
 	{fault{name: "slow to close", toxic: slowClose}, map[string]string{
 		"GET":               "200; seen 1, logged 200, idle 1; kept",
