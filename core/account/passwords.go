@@ -58,7 +58,7 @@ func (p *Passwords) Check(password string) error {
 // error is ErrBusy.
 func (p *Passwords) Hash(ctx context.Context, password string) (setting.Secret, error) {
 	var text string
-	err := p.pool.run(ctx, func() { text = newArgonHash(password, p.cost).text() })
+	err := p.pool.run(ctx, func(r *room) { text = newArgonHash(password, p.cost, r).text() })
 	return setting.NewSecret(text), err
 }
 
@@ -87,9 +87,9 @@ func (p *Passwords) compare(ctx context.Context, stored setting.Secret, password
 	}
 	var began time.Time
 	var m match
-	err := p.pool.run(ctx, func() {
+	err := p.pool.run(ctx, func(r *room) {
 		began = time.Now()
-		m.right = against.matches(password)
+		m.right = against.matches(password, r)
 	})
 	if err != nil {
 		return match{}, err

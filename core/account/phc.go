@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -49,8 +48,8 @@ var current = cost{memory: 32 << 10, passes: 2, threads: 1}
 
 // hash is a stored hash that was read.
 type hash interface {
-	matches(password string) bool // costs what the hash asks for
-	outdated(now cost) bool       // weaker than a new one would be
+	matches(password string, r *room) bool // costs what the hash asks for; uses r
+	outdated(now cost) bool                // weaker than a new one would be
 }
 
 // argonHash is an argon2id hash; its text is the PHC string format.
@@ -59,8 +58,8 @@ type argonHash struct {
 	salt, key []byte
 }
 
-func (h *argonHash) matches(password string) bool {
-	key := argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.threads, uint32(len(h.key)))
+func (h *argonHash) matches(password string, r *room) bool {
+	key := h.derive([]byte(password), h.salt, uint32(len(h.key)), r)
 	return subtle.ConstantTimeCompare(key, h.key) == 1
 }
 
@@ -72,14 +71,14 @@ func (h *argonHash) outdated(now cost) bool {
 // text is the hash as it is stored.
 func (h *argonHash) text() string {
 	b64 := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, h.memory, h.passes, h.threads,
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", version, h.memory, h.passes, h.threads,
 		b64.EncodeToString(h.salt), b64.EncodeToString(h.key))
 }
 
 // newArgonHash hashes a password under a new salt.
-func newArgonHash(password string, c cost) *argonHash {
+func newArgonHash(password string, c cost, r *room) *argonHash {
 	h := &argonHash{cost: c, salt: randomBytes(saltSize)}
-	h.key = argon2.IDKey([]byte(password), h.salt, c.passes, c.memory, c.threads, keySize)
+	h.key = c.derive([]byte(password), h.salt, keySize, r)
 	return h
 }
 
@@ -98,7 +97,7 @@ func randomBytes(n int) []byte {
 type bcryptHash string
 
 // matches pays the full price for a password that is too long as well.
-func (h bcryptHash) matches(password string) bool {
+func (h bcryptHash) matches(password string, _ *room) bool {
 	whole := len(password) <= maxBcryptPassword
 	err := bcrypt.CompareHashAndPassword([]byte(h), []byte(password[:min(len(password), maxBcryptPassword)]))
 	return whole && err == nil
@@ -137,7 +136,7 @@ func parseHash(text string) (hash, error) {
 
 // parseArgon reads the parts behind $argon2id$: version, cost, salt and key.
 func parseArgon(parts []string) (hash, error) {
-	if len(parts) != 4 || parts[0] != "v="+strconv.Itoa(argon2.Version) {
+	if len(parts) != 4 || parts[0] != "v="+strconv.Itoa(version) {
 		return nil, fmt.Errorf("%w: argon2id needs v=19, parameters, salt and key", errHash)
 	}
 	c, err := parseCost(parts[1])
