@@ -3,7 +3,6 @@ package apikey
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -52,13 +51,10 @@ type Options struct {
 	StaleLimit time.Duration // how old an entry may be while both stores are away; 0: a minute
 	FlushEvery time.Duration // of usage; 0: 10 s
 	CacheBytes int64         // 0: 64 MiB
-	// Revoked, which may be nil, is told of each key that was in use here and that a
-	// push has switched off or deleted: sockets and streams of its holder must end
-	// (SECURITY I21). It is called by goroutines of Run, and must not wait.
-	Revoked func(id string)
-	Clock   clock.Clock // required
-	Meter   *meter.Set  // required
-	Log     zerolog.Logger
+	Lasting    Lasting       // nil: nothing lasts longer than its request
+	Clock      clock.Clock   // required
+	Meter      *meter.Set    // required
+	Log        zerolog.Logger
 }
 
 // Keys checks, changes and counts API keys. Its methods may be called concurrently.
@@ -67,7 +63,7 @@ type Keys struct {
 	shared     Shared
 	stale      int64
 	flushEvery time.Duration
-	revoked    func(id string)
+	lasting    Lasting
 	clock      clock.Clock
 	log        zerolog.Logger
 	metrics    *metrics
@@ -83,6 +79,7 @@ type Keys struct {
 	refreshes  chan keyID
 	refills    chan Record
 	buried     chan struct{} // woken when burials has something new
+	doubted    chan struct{} // woken when all keys on whose behalf something lasts must be read
 
 	// mu guards what follows, and every write to an entry's fresh. It is taken by
 	// lookups and pushes, never by a hit.
@@ -97,10 +94,10 @@ func New(o Options) *Keys {
 	k := &Keys{
 		store: o.Store, shared: o.Shared, clock: o.Clock, log: o.Log,
 		stale:      int64(max(o.StaleLimit, entryLife)),
-		flushEvery: o.FlushEvery, revoked: o.Revoked,
+		flushEvery: o.FlushEvery, lasting: o.Lasting,
 		absent: newCache(absentBytes), tally: newTally(maxCounted),
 		gate: make(chan struct{}, maxLoads), refreshes: make(chan keyID, maxQueue),
-		refills: make(chan Record, maxQueue), buried: make(chan struct{}, 1),
+		refills: make(chan Record, maxQueue), buried: make(chan struct{}, 1), doubted: make(chan struct{}, 1),
 		flights: map[keyID]*flight{}, burials: map[keyID]int64{},
 	}
 	if k.flushEvery <= 0 {
@@ -122,6 +119,9 @@ func (k *Keys) Run(ctx context.Context) {
 	all.Go(func() { k.store.Watch(ctx, k.changed) })
 	for range readers {
 		all.Go(func() { k.readAhead(ctx) })
+	}
+	if k.lasting != nil {
+		all.Go(func() { k.readLasting(ctx) })
 	}
 	all.Go(func() { (&flusher{keys: k, owed: map[rowKey]Usage{}}).run(ctx) })
 	if k.shared != nil {
@@ -226,14 +226,10 @@ func (k *Keys) readAhead(ctx context.Context) {
 	}
 }
 
-// readAgain reads id, and says so if it was switched off.
+// readAgain reads id; what it finds is known to all then.
 func (k *Keys) readAgain(id keyID) {
-	e, err := k.look(id, true)
-	if err != nil {
+	if _, err := k.look(id, true); err != nil {
 		k.log.Debug().Err(err).Str("key", string(id[:])).Msg("reading an API key again")
-	}
-	if k.revoked != nil && (err == nil && !e.active || errors.Is(err, ErrUnknown)) {
-		k.revoked(string(id[:]))
 	}
 }
 

@@ -76,6 +76,7 @@ func (k *Keys) fly(id keyID, f *flight, old *entry) {
 	for try := 1; ; try++ {
 		e, err := k.gated(id, f)
 		if k.settle(f, outcome{id, old, e, err, try == tries}) {
+			k.endLasting(id, f)
 			return
 		}
 	}

@@ -300,34 +300,3 @@ func TestAKeyThatNeverStandsStill(t *testing.T) {
 		t.Fatalf("read %d times: what is doubtful was kept", n)
 	}
 }
-
-// Who holds sockets of a key that was in use is told when it is switched off, and of
-// no other change.
-func TestI21_WhoHoldsSocketsIsTold(t *testing.T) {
-	told := make(chan string, 10)
-	r := rigWith(t, func(o *apikey.Options) { o.Revoked = func(id string) { told <- id } })
-	r.run()
-	secret, key := r.create(apikey.NewKey{})
-	_, unused := r.create(apikey.NewKey{})
-	r.settled(4)
-	r.wants(secret, nil)
-	if _, err := r.Rotate(t.Context(), key.Principal.Key, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	r.settled(6)
-	r.wants(secret, nil)
-	revoke(t, r.store, unused.Principal.Key)
-	revoke(t, r.store, key.Principal.Key)
-	select {
-	case id := <-told:
-		if id != key.Principal.Key {
-			t.Fatalf("told of %s", id)
-		}
-	case <-time.After(apikeytest.Patience):
-		t.Fatal("nobody was told")
-	}
-	r.wants(secret, apikey.ErrInactive)
-	if len(told) > 0 {
-		t.Fatalf("told of %s as well", <-told)
-	}
-}

@@ -24,12 +24,8 @@ func (k *Keys) changed(id string, revision int64) {
 	if f := k.flights[at]; f != nil {
 		f.dirty, f.floor = true, max(f.floor, revision)
 	}
-	if e := k.cache.get(&at); e != nil && e.active && k.revoked != nil {
-		select {
-		case k.refreshes <- at:
-		default: // so much changes at once that sockets are closed when their requests are
-			k.log.Warn().Str("key", id).Msg("an API key changed, and there is no time to see whether its sockets must close")
-		}
+	if k.lasting != nil && k.lasting.HoldsKey(id) {
+		k.doubt(at)
 	}
 	k.cache.forget(&at, revision)
 	k.drop(k.absent, at)
@@ -74,6 +70,9 @@ func (k *Keys) sharedChanged(id string) {
 		e.fresh.Store(0)
 	}
 	k.drop(k.absent, at)
+	if k.lasting != nil && k.lasting.HoldsKey(id) {
+		k.doubt(at)
+	}
 }
 
 // resync makes everything be read again within half a second, for a push may be
@@ -94,6 +93,7 @@ func (k *Keys) resync() {
 		e.fresh.Store(min(e.fresh.Load(), now+rand.Int64N(int64(resyncSpread))))
 	})
 	k.absent.each(func(e *entry) { e.fresh.Store(0) })
+	k.doubtAll()
 	select {
 	case k.buried <- struct{}{}: // it may be back
 	default:

@@ -289,3 +289,40 @@ func TestI21_RevocationAndExpiryEndWebSockets(t *testing.T) {
 		return strings.Contains(g.Metrics(), `gateway_websocket_closed_total{route="ws",service="a",reason="policy"} 5`)
 	})
 }
+
+// The stream and the WebSocket of an API key end when it is revoked; those of another one stay.
+func TestI21_RevokedAPIKeysEndWhatTheyOpened(t *testing.T) {
+	t.Parallel()
+	id := gatewaytest.NewIdentity(t)
+	id.Run()
+	g := gatewaytest.RunOptions(t, strings.NewReplacer("ORIGIN", endless(t, make(chan string, 10)).URL(), "ECHO", gatewaytest.NewEcho(t).URL()).Replace(`
+services: {a: {endpoints: [{url: "ORIGIN"}], retry: off}, echo: {endpoints: [{url: "ECHO"}]}}
+defaults: {plugins: {auth: {accept: [api_key]}}}
+routes:
+  ws: {match: {path: "/ws"}, service: echo, plugins: {websocket: {}}}
+  a: {match: {path: "/{rest...}"}, service: a}
+`), gatewaytest.Options{Identity: &id.Identity, Stays: id.Mirror.Stays()})
+	open := func(key string) (stream, socket *gatewaytest.Client) {
+		stream = gatewaytest.Dial(t, g.Address())
+		stream.Write("GET /chunked HTTP/1.1\r\nHost: h\r\nX-API-Key: " + key + "\r\n\r\n")
+		if _, err := stream.Until("hello"); err != nil {
+			t.Fatal(err)
+		}
+		socket, _ = gatewaytest.OpenWebSocket(t, g.Address(), "/ws", "X-API-Key: "+key+"\r\n")
+		wantEcho(t, socket, text("hello"))
+		return stream, socket
+	}
+	good, bad := id.Key("*"), id.Key("*")
+	_, stays := open(good)
+	stream, socket := open(bad)
+	stay(t, id.Mirror, 4)
+	if err := id.Keys.Revoke(t.Context(), bad[3:19]); err != nil {
+		t.Fatal(err)
+	}
+	wantCut(t, stream)
+	if got, want := socket.Frame(), (gatewaytest.Frame{Opcode: gatewaytest.CloseFrame, Final: true, Payload: "\x03\xf0"}); got != want {
+		t.Errorf("got %v, want a Close frame with 1008", got)
+	}
+	stay(t, id.Mirror, 2)
+	wantEcho(t, stays, text("still here"))
+}

@@ -17,7 +17,7 @@ var (
 // stayOf is a stay on behalf of x's principal.
 func stayOf(x *pipeline.Exchange) revocation.Stay {
 	return revocation.Stay{
-		Session: x.Principal.Session, User: x.Principal.User, Keys: x.PrincipalKeys,
+		Session: x.Principal.Session, User: x.Principal.User, Keys: x.PrincipalKeys, APIKey: x.Principal.Key,
 		Issued: x.PrincipalIssued, Expires: x.PrincipalExpires, Stripe: x.Stripe,
 	}
 }

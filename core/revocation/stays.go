@@ -1,6 +1,8 @@
 package revocation
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +37,8 @@ type Stay struct {
 	// be empty.
 	Session, User string
 	Keys          []string
+	// APIKey is the id of the API key that was shown; it may be empty.
+	APIKey string
 	// Issued and Expires are the token's, in unix seconds; an Expires of 0 is never.
 	Issued, Expires int64
 	// Stripe is any number; stays of one stripe wait for each other.
@@ -42,7 +46,7 @@ type Stay struct {
 
 	// All below is guarded by the ward's mutex.
 	entered, left bool
-	links         [2 + usualKeys]link
+	links         [3 + usualKeys]link
 	more          []link // for more keys than usual
 	due           link
 }
@@ -66,6 +70,7 @@ const wards = 32
 type Stays struct {
 	mirror *Mirror
 	clock  clock.Clock
+	ended  func(apiKey string) bool // nil: none ever ends
 	wards  [wards]ward
 }
 
@@ -97,6 +102,9 @@ func (s *Stays) hang(stay *Stay) {
 	if stay.User != "" {
 		stay.links[1] = link{stay: stay, hash: t.hash(stay.User)}
 	}
+	if stay.APIKey != "" {
+		stay.links[2] = link{stay: stay, hash: t.hash(stay.APIKey)}
+	}
 	if len(stay.Keys) > usualKeys {
 		stay.more = make([]link, len(stay.Keys)-usualKeys)
 	}
@@ -108,7 +116,7 @@ func (s *Stays) hang(stay *Stay) {
 // keyLink is the link of the foreign key i.
 func (stay *Stay) keyLink(i int) *link {
 	if i < usualKeys {
-		return &stay.links[2+i]
+		return &stay.links[3+i]
 	}
 	return &stay.more[i-usualKeys]
 }
@@ -133,7 +141,7 @@ func (s *Stays) Enter(stay *Stay) {
 	w.enter(stay)
 	switch {
 	// What was revoked before this is seen here, and what is revoked after it finds the stay.
-	case s.refuses(stay):
+	case s.refuses(stay), stay.APIKey != "" && s.ended != nil && s.ended(stay.APIKey):
 		s.cut(w, stay, Revoked)
 	case stay.Expires != 0 && stay.Expires <= s.clock.Now().Unix():
 		s.cut(w, stay, Expired)
@@ -227,6 +235,74 @@ func (s *Stays) revoke(e Entry) {
 	hash := s.mirror.entries.hashKey(e.Key)
 	for i := range s.wards {
 		s.revokeIn(&s.wards[i], hash)
+	}
+}
+
+// AskKeys has Enter ask ended whether an API key is known to be no good any more: it may
+// have ended after its request was let in. It is called before the first Enter; ended must
+// not wait, and calls nothing of the stays.
+func (s *Stays) AskKeys(ended func(id string) bool) { s.ended = ended }
+
+// EndKey cuts all that lasts on behalf of an API key.
+func (s *Stays) EndKey(id string) {
+	hash := s.mirror.entries.hash(id)
+	for i := range s.wards {
+		s.endKeyIn(&s.wards[i], hash, id)
+	}
+}
+
+func (s *Stays) endKeyIn(w *ward, hash uint64, id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for l := w.by[hash]; l != nil; {
+		next := l.next
+		if l.stay.APIKey == id {
+			w.end(l.stay, Revoked, s.mirror.metrics)
+		}
+		l = next
+	}
+}
+
+// HoldsKey says whether something lasts on behalf of an API key.
+func (s *Stays) HoldsKey(id string) bool {
+	hash := s.mirror.entries.hash(id)
+	for i := range s.wards {
+		if s.wards[i].holdsKey(hash, id) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *ward) holdsKey(hash uint64, id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for l := w.by[hash]; l != nil; l = l.next {
+		if l.stay.APIKey == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Keys are the ids of all API keys on whose behalf something lasts.
+func (s *Stays) Keys() []string {
+	ids := map[string]bool{}
+	for i := range s.wards {
+		s.wards[i].keys(ids)
+	}
+	return slices.Collect(maps.Keys(ids))
+}
+
+func (w *ward) keys(ids map[string]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.by {
+		for ; l != nil; l = l.next {
+			if l.stay.APIKey != "" {
+				ids[l.stay.APIKey] = true
+			}
+		}
 	}
 }
 

@@ -163,3 +163,44 @@ func TestWhys(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestI21_WhatAnAPIKeyOpenedIsCut with the key, and nothing else is; of one that comes too late
+// the keys are asked.
+func TestI21_WhatAnAPIKeyOpenedIsCut(t *testing.T) {
+	t.Parallel()
+	m := made(t, revocation.Options{})
+	s := m.Stays()
+	s.AskKeys(func(id string) bool { return id == "ended" })
+	guests := map[string]*guest{}
+	for i, stay := range []revocation.Stay{
+		{APIKey: "k1"}, {APIKey: "k1", User: "ada", Issued: 1 << 40}, {APIKey: "k2"}, {Session: "k1"}, {APIKey: "ended"},
+	} {
+		g := &guest{stay: stay}
+		g.stay.Guest, g.stay.Stripe = g, uint32(i)
+		guests[fmt.Sprint(i)] = g
+		s.Enter(&g.stay)
+	}
+	expect := func(want string) {
+		t.Helper()
+		got := ""
+		for i := range len(guests) {
+			got += guests[fmt.Sprint(i)].said() + " "
+		}
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	expect("stays stays stays stays revoked ")
+	keys := s.Keys()
+	slices.Sort(keys)
+	if !slices.Equal(keys, []string{"k1", "k2"}) || !s.HoldsKey("k1") || s.HoldsKey("k3") || s.HoldsKey("ended") {
+		t.Errorf("keys %v", keys)
+	}
+	s.EndKey("k1")
+	expect("revoked revoked stays stays revoked ")
+	s.EndKey("k2")
+	expect("revoked revoked revoked stays revoked ")
+	if keys := s.Keys(); len(keys) > 0 || s.HoldsKey("k1") || s.Len() != 1 {
+		t.Errorf("keys %v, %d stay", keys, s.Len())
+	}
+}

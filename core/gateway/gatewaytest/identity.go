@@ -1,6 +1,7 @@
 package gatewaytest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type Identity struct {
 	plugin.Identity
 	Signer *token.Signer
 	Keys   *apikey.Keys
+	Mirror *revocation.Mirror
 	t      testing.TB
 }
 
@@ -38,10 +40,26 @@ func NewIdentity(t testing.TB) *Identity {
 	must(t, err)
 	i := &Identity{
 		t: t, Signer: token.NewSigner(token.SignerOptions{Keys: keys, Issuer: "https://issuer.example", Audience: "test", Access: time.Hour, Refresh: time.Hour, Clock: c}),
-		Keys: apikey.New(apikey.Options{Store: store, Clock: c, Meter: set, Log: log}),
+		Keys:   apikey.New(apikey.Options{Store: store, Lasting: mirror.Stays(), Clock: c, Meter: set, Log: log}),
+		Mirror: mirror,
 	}
+	mirror.Stays().AskKeys(i.Keys.Ended)
 	i.Identity = plugin.Identity{Tokens: verifier, Revocations: mirror, Keys: i.Keys, Vouchers: i.Signer}
 	return i
+}
+
+// Run keeps the keys up to date until the test ends.
+func (i *Identity) Run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { // ends with the test
+		defer close(done)
+		i.Keys.Run(ctx)
+	}()
+	i.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
 }
 
 func must(t testing.TB, err error) {
