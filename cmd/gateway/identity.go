@@ -157,7 +157,7 @@ func (i *identity) joinRevocations(cfg *config.Config) (err error) {
 const strictLimit = 5 * time.Second
 
 func (i *identity) joinAPIKeys(*config.Config) error {
-	o := apikey.Options{StaleLimit: time.Duration(i.cfg.Revocation.StaleLimit), Lasting: i.mirror.Stays(), Clock: i.clock, Meter: i.meter, Log: i.log}
+	o := apikey.Options{StaleLimit: time.Duration(i.cfg.Revocation.StaleLimit), KeepUsage: time.Duration(i.cfg.UsageRetention), Lasting: i.mirror.Stays(), Clock: i.clock, Meter: i.meter, Log: i.log}
 	if i.db != nil {
 		o.Store = postgres.NewAPIKeys(i.db)
 		if i.cold != nil {

@@ -50,6 +50,7 @@ type Options struct {
 	Shared     Shared        // nil: there is none
 	StaleLimit time.Duration // how old an entry may be while both stores are away; 0: a minute
 	FlushEvery time.Duration // of usage; 0: 10 s
+	KeepUsage  time.Duration // for how long usage is kept; 0: for ever
 	CacheBytes int64         // 0: 64 MiB
 	Lasting    Lasting       // nil: nothing lasts longer than its request
 	Clock      clock.Clock   // required
@@ -63,6 +64,7 @@ type Keys struct {
 	shared     Shared
 	stale      int64
 	flushEvery time.Duration
+	keepUsage  time.Duration
 	lasting    Lasting
 	clock      clock.Clock
 	log        zerolog.Logger
@@ -94,7 +96,7 @@ func New(o Options) *Keys {
 	k := &Keys{
 		store: o.Store, shared: o.Shared, clock: o.Clock, log: o.Log,
 		stale:      int64(max(o.StaleLimit, entryLife)),
-		flushEvery: o.FlushEvery, lasting: o.Lasting,
+		flushEvery: o.FlushEvery, keepUsage: o.KeepUsage, lasting: o.Lasting,
 		absent: newCache(absentBytes), tally: newTally(maxCounted),
 		gate: make(chan struct{}, maxLoads), refreshes: make(chan keyID, maxQueue),
 		refills: make(chan Record, maxQueue), buried: make(chan struct{}, 1), doubted: make(chan struct{}, 1),
@@ -112,13 +114,16 @@ func New(o Options) *Keys {
 	return k
 }
 
-// Run watches the stores, reads ahead and flushes usage until ctx is done; then it
+// Run watches the stores, reads ahead, flushes usage and forgets what is old of it until ctx is done; then it
 // flushes once more, and returns when all its goroutines have. Call it once.
 func (k *Keys) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { k.store.Watch(ctx, k.changed) })
 	for range readers {
 		all.Go(func() { k.readAhead(ctx) })
+	}
+	if k.keepUsage > 0 {
+		all.Go(func() { k.forgetUsage(ctx) })
 	}
 	if k.lasting != nil {
 		all.Go(func() { k.readLasting(ctx) })

@@ -37,6 +37,28 @@ type store struct {
 	mu    sync.Mutex
 	after func(*apikey.Record, *error) // sees what each Load returns
 	usage func([]apikey.UsageRow) error
+	// forget is asked before ForgetUsage does anything.
+	forget  func(most int) error
+	forgets atomic.Int64
+}
+
+func (s *store) onForget(f func(most int) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget = f
+}
+
+func (s *store) ForgetUsage(ctx context.Context, before time.Time, most int) (int, error) {
+	s.forgets.Add(1)
+	s.mu.Lock()
+	forget := s.forget
+	s.mu.Unlock()
+	if forget != nil {
+		if err := forget(most); err != nil {
+			return 0, err
+		}
+	}
+	return s.Memory.ForgetUsage(ctx, before, most)
 }
 
 var errAway = errors.New("connection refused")

@@ -362,6 +362,22 @@ func (m *Memory) Usage(ctx context.Context, id string, from, to time.Time) ([]Us
 	return rows, nil
 }
 
+// ForgetUsage deletes old rows.
+func (m *Memory) ForgetUsage(ctx context.Context, before time.Time, most int) (deleted int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, unavailable("forgetting usage", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for at := range m.usage {
+		if at.Hour < before.Unix() && deleted < most {
+			delete(m.usage, at)
+			deleted++
+		}
+	}
+	return deleted, nil
+}
+
 func (c *Client) clone() Client {
 	copied := *c
 	copied.Scopes, copied.RedirectURIs = slices.Clone(c.Scopes), slices.Clone(c.RedirectURIs)

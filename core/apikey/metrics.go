@@ -13,7 +13,7 @@ type metrics struct {
 	hits, misses, negative, stale                         *meter.Counter
 	sharedHits, sharedMisses, sharedFailed, sharedInvalid *meter.Counter
 	pushed, resyncs                                       *meter.Counter
-	flushed, flushFailed, lost                            *meter.Counter
+	flushed, flushFailed, lost, forgotten                 *meter.Counter
 	owed                                                  atomic.Int64 // written by the flusher
 	refused                                               []refusal
 }
@@ -40,7 +40,8 @@ func newMetrics(set *meter.Set, k *Keys) *metrics {
 		pushed:  set.Counter("gateway_api_key_pushes_total", "Changes of API keys that a store pushed."),
 		resyncs: set.Counter("gateway_api_key_resyncs_total", "Times that all API keys were read again because pushes may have been lost."),
 		flushed: flushes("stored"), flushFailed: flushes("failed"),
-		lost: set.Counter("gateway_api_key_usage_lost_total", "Requests that are missing from the usage of API keys because too much was counted that no store took."),
+		forgotten: set.Counter("gateway_api_key_usage_forgotten_rows_total", "Rows of API key usage that this instance has deleted because they were older than identity.usage_retention."),
+		lost:      set.Counter("gateway_api_key_usage_lost_total", "Requests that are missing from the usage of API keys because too much was counted that no store took."),
 	}
 	for _, r := range []struct {
 		reason string

@@ -37,6 +37,9 @@ type Ledger interface {
 	AddUsage(ctx context.Context, batch string, rows []UsageRow) error
 	// Usage returns the rows of a key with from <= Hour < to, by hour, route and version.
 	Usage(ctx context.Context, id string, from, to time.Time) ([]UsageRow, error)
+	// ForgetUsage deletes rows with Hour < before, at most most of them, and says how many
+	// it deleted. When each key was used last stays known.
+	ForgetUsage(ctx context.Context, before time.Time, most int) (deleted int, err error)
 }
 
 // Watcher pushes changes.

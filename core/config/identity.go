@@ -22,6 +22,7 @@ type Identity struct {
 	Throttle          Throttle         `yaml:"throttle" doc:"How often somebody may try."`
 	Web               *Web             `yaml:"web" doc:"Refresh tokens as a cookie for browsers; off by default."`
 	Issuers           []*Issuer        `yaml:"issuers,named" doc:"Others whose access tokens are accepted."`
+	UsageRetention    setting.Duration `yaml:"usage_retention" default:"2160h" min:"24h" max:"87600h" doc:"How long the usage of API keys is kept, by route and hour."`
 	Users             []*User          `yaml:"users,named" names:"any" doc:"Users by e-mail, for a machine without PostgreSQL; gateway hash makes the hashes."`
 	Clients           []*Client        `yaml:"clients,named" doc:"Clients by id, for a machine without PostgreSQL."`
 	APIKeys           []*APIKey        `yaml:"api_keys,named" doc:"API keys by id, for a machine without PostgreSQL; gateway hash key makes them."`

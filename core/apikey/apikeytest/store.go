@@ -58,6 +58,7 @@ func TestStore(t *testing.T, newSubject func(t *testing.T) Subject) {
 		{"clients are listed and switched", switchesClients},
 		{"changes are pushed", pushes},
 		{"usage adds up", addsUsage},
+		{"old usage is forgotten", forgetsUsage},
 		{"usage adds up concurrently", addsUsageConcurrently},
 		{"a call that is cancelled is no answer", isCancelled},
 	} {
@@ -368,6 +369,34 @@ func addsUsageConcurrently(t *testing.T, s Subject) {
 	}
 }
 
+// Old rows go, as many at a time as may; new ones and the last use of a key stay.
+func forgetsUsage(t *testing.T, s Subject) {
+	ctx := t.Context()
+	c := Client(1)
+	must(t, s.Clients.CreateClient(ctx, c))
+	r := Record(1, c.ID)
+	must(t, s.Store.Create(ctx, r))
+	const hour = 3600
+	var rows []apikey.UsageRow
+	for h := range int64(10) {
+		rows = append(rows, apikey.UsageRow{Key: r.ID, Version: 1, Route: "r", Hour: h * hour, Usage: apikey.Usage{Requests: 1, LastUsed: h*hour + 1}})
+	}
+	must(t, s.Store.AddUsage(ctx, uuid(5), rows))
+	for _, want := range []int{3, 3, 1, 0} {
+		got, err := s.Store.ForgetUsage(ctx, time.Unix(7*hour, 0), 3)
+		must(t, err)
+		same(t, got, want)
+	}
+	left, err := s.Store.Usage(ctx, r.ID, time.Unix(0, 0), time.Unix(100*hour, 0))
+	must(t, err)
+	same(t, left, rows[7:])
+	_, err = s.Store.ForgetUsage(ctx, time.Unix(100*hour, 0), 100)
+	must(t, err)
+	loaded, err := s.Store.Load(ctx, r.ID)
+	must(t, err)
+	same(t, loaded.LastUsed, int64(9*hour+1))
+}
+
 func isCancelled(t *testing.T, s Subject) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -380,6 +409,8 @@ func isCancelled(t *testing.T, s Subject) {
 	_, err = s.Store.Usage(ctx, Record(1, "").ID, time.Unix(0, 0), time.Unix(1, 0))
 	wants(t, err, apikey.ErrUnavailable)
 	wants(t, s.Store.AddUsage(ctx, uuid(4), []apikey.UsageRow{{Key: Record(1, "").ID}}), apikey.ErrUnavailable)
+	_, err = s.Store.ForgetUsage(ctx, time.Unix(1, 0), 1)
+	wants(t, err, apikey.ErrUnavailable)
 	_, err = s.Clients.ListClients(ctx)
 	wants(t, err, apikey.ErrUnavailable)
 	wants(t, s.Clients.CreateClient(ctx, Client(1)), apikey.ErrUnavailable)

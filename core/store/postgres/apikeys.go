@@ -364,3 +364,14 @@ ORDER BY hour, route, version`, id, from, to)
 	}
 	return all, nil
 }
+
+// ForgetUsage deletes old rows. Rows that another instance is deleting are its own.
+func (a *APIKeys) ForgetUsage(ctx context.Context, before time.Time, most int) (deleted int, err error) {
+	done, err := a.db.pool.Exec(ctx, `
+DELETE FROM api_key_usage WHERE (key, hour, route, version) IN (
+    SELECT key, hour, route, version FROM api_key_usage WHERE hour < $1 ORDER BY hour LIMIT $2 FOR UPDATE SKIP LOCKED)`, before, most)
+	if err != nil {
+		return 0, apiKeyFailed("forgetting usage", err)
+	}
+	return int(done.RowsAffected()), nil
+}
