@@ -305,6 +305,14 @@ func (i *identity) stays() *revocation.Stays {
 	return i.mirror.Stays()
 }
 
+// internalKeys is what serves the keys of internal tokens; nil where nobody signs any.
+func (i *identity) internalKeys() func() []byte {
+	if i.keys == nil {
+		return nil
+	}
+	return i.keys.InternalJWKS
+}
+
 // routes are the built-in routes of logins.
 func (i *identity) routes() []snapshot.BuiltIn {
 	if i.login == nil {

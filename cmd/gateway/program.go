@@ -99,7 +99,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	p.metrics = newReloadMetrics(p)
 	p.admin = admin.New(admin.Options{
 		Address: cfg.Admin.Address, Hosts: cfg.Admin.Hosts,
-		Meter: p.meter, Probes: p.probes(cfg), Log: p.log, API: p.api(begun),
+		Meter: p.meter, Probes: p.probes(cfg), Log: p.log, API: p.api(begun), InternalKeys: p.identity.internalKeys(),
 	})
 	if err := p.admin.Start(); err != nil {
 		defer p.identity.close()

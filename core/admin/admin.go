@@ -36,8 +36,11 @@ type Options struct {
 	Tokens  []Token  // who may use the API; none: nobody
 	Meter   *meter.Set
 	Probes  *Probes
-	API     *API // nil: there are metrics and probes alone
-	Log     zerolog.Logger
+	API     *API // nil: there are metrics, probes and keys alone
+	// InternalKeys returns the key set (RFC 7517) that services verify internal tokens with
+	// (SECURITY I7); nil where nobody signs any.
+	InternalKeys func() []byte
+	Log          zerolog.Logger
 }
 
 // Server is the admin listener. Start and Close are called once each.
@@ -105,6 +108,7 @@ func (s *Server) routes() {
 	for _, path := range []string{PathLivez, PathReadyz, PathHealth} {
 		r.GET(path, func(ctx *fasthttp.RequestCtx) { s.probe(ctx, path) })
 	}
+	r.GET(PathInternalKeys, s.internalKeys)
 	r.NotFound = func(ctx *fasthttp.RequestCtx) { fail(ctx, fault.NotFound) }
 	r.MethodNotAllowed = func(ctx *fasthttp.RequestCtx) { fail(ctx, fault.MethodNotAllowed) }
 	if s.options.API == nil {
@@ -193,6 +197,24 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 func (s *Server) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 	s.options.Meter.WritePrometheus(ctx)
+}
+
+// PathInternalKeys is where services get the keys that verify internal tokens: here,
+// and never on a public listener, for who looks at no typ would take internal tokens for
+// access tokens. The keys are public ones, and services have no token of ours.
+const PathInternalKeys = "/internal/jwks.json"
+
+// keySetCaching is shorter than a key is published before it signs.
+const keySetCaching = "max-age=300"
+
+func (s *Server) internalKeys(ctx *fasthttp.RequestCtx) {
+	if s.options.InternalKeys == nil {
+		fail(ctx, fault.NotFound.Detail("this gateway has no identity, and signs no internal tokens"))
+		return
+	}
+	ctx.SetContentType("application/jwk-set+json")
+	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, keySetCaching)
+	ctx.SetBody(s.options.InternalKeys())
 }
 
 func (s *Server) probe(ctx *fasthttp.RequestCtx, path string) {
