@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -36,7 +37,7 @@ func fileUsers(declared []*config.User) (*account.Fixed, error) {
 func fileKeys(i *config.Identity) (*apikey.Memory, error) {
 	var clients []apikey.Client
 	for _, c := range i.Clients {
-		clients = append(clients, apikey.Client{ID: c.ID, Name: c.Name, SecretHash: c.SecretHash.Reveal(), Scopes: c.Scopes, Policy: c.Policy, Active: c.Active})
+		clients = append(clients, apikey.Client{ID: c.ID, Name: cmp.Or(c.Name, c.ID), SecretHash: c.SecretHash.Reveal(), Scopes: c.Scopes, Policy: c.Policy, Active: c.Active})
 	}
 	var records []apikey.Record
 	for _, k := range i.APIKeys {
