@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"time"
 
@@ -34,16 +35,14 @@ func fileUsers(declared []*config.User) (*account.Fixed, error) {
 }
 
 // fileKeys are the API keys and clients that the configuration declares.
-func fileKeys(i *config.Identity) (*apikey.Memory, error) {
-	var clients []apikey.Client
+func fileKeys(i *config.Identity) (records []apikey.Record, clients []apikey.Client, err error) {
 	for _, c := range i.Clients {
 		clients = append(clients, apikey.Client{ID: c.ID, Name: cmp.Or(c.Name, c.ID), SecretHash: c.SecretHash.Reveal(), Scopes: c.Scopes, Policy: c.Policy, Active: c.Active})
 	}
-	var records []apikey.Record
 	for _, k := range i.APIKeys {
 		hash, err := apikey.ParseHash(k.Hash.Reveal())
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k.At, err)
+			return nil, nil, fmt.Errorf("%s: %w", k.At, err)
 		}
 		records = append(records, apikey.Record{
 			ID: k.ID, Name: k.Name, Client: k.Client, User: k.User, Scopes: k.Scopes, Policy: k.Policy,
@@ -51,11 +50,69 @@ func fileKeys(i *config.Identity) (*apikey.Memory, error) {
 			Versions: []apikey.Version{{Number: 1, Hash: hash}},
 		})
 	}
-	memory, err := apikey.NewMemory(records, clients)
-	if err != nil {
-		return nil, fmt.Errorf("identity.api_keys: %w", err)
+	return records, clients, nil
+}
+
+// declared are the users, clients and API keys of the configuration, where PostgreSQL
+// does not keep them. The zero value is none.
+type declared struct {
+	users *account.Fixed
+	keys  *apikey.Memory
+}
+
+// newDeclared are those of i.
+func newDeclared(i *config.Identity) (d declared, err error) {
+	if d.users, err = fileUsers(i.Users); err != nil {
+		return declared{}, err
 	}
-	return memory, nil
+	records, clients, err := fileKeys(i)
+	if err != nil {
+		return declared{}, err
+	}
+	if d.keys, err = apikey.NewMemory(records, clients); err != nil {
+		return declared{}, fmt.Errorf("identity.api_keys: %w", err)
+	}
+	return d, nil
+}
+
+// endWithin bounds how long a reload waits for the revocations that it makes.
+const endWithin = 5 * time.Second
+
+// prepare returns what puts the users, clients and API keys that next declares in force,
+// or says why they can't be. Nothing is changed before commit is called, and then nothing
+// fails. Users who are gone, or who must prove anew who they are, lose their sessions.
+func (i *identity) prepare(cfg *config.Config) (commit func(), err error) {
+	next := cfg.Identity
+	if i.declared.users == nil || next == nil || cfg.Stores != nil && cfg.Stores.Postgres != nil {
+		return func() {}, nil // they stand in PostgreSQL, or will after the next start
+	}
+	d, err := newDeclared(next)
+	if err != nil {
+		return nil, err
+	}
+	records, clients, err := fileKeys(next)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		if err := i.declared.keys.Configure(records, clients); err != nil {
+			panic("BUG: keys that were checked are refused: " + err.Error())
+		}
+		i.endSessions(i.declared.users.Replace(d.users))
+	}, nil
+}
+
+// endSessions ends all that users hold.
+func (i *identity) endSessions(users []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), endWithin)
+	defer cancel()
+	for _, id := range users {
+		if err := i.sessions.EndAll(ctx, id); err != nil {
+			i.log.Error().Err(err).Str("user", id).Msg("a user whom a reload has removed or changed is refused here; it is not certain that a restart, or another instance, knows of it")
+			continue
+		}
+		i.log.Info().Str("user", id).Msg("a reload has removed or changed this user, whose sessions end")
+	}
 }
 
 // foreignIssuers are the issuers that the configuration declares.

@@ -48,6 +48,7 @@ type identity struct {
 	log   zerolog.Logger
 
 	*stores
+	declared declared
 	keys     *token.Keys
 	mirror   *revocation.Mirror
 	verifier *token.Verifier
@@ -72,6 +73,12 @@ func openIdentity(cfg *config.Config, set *meter.Set, log zerolog.Logger) (*iden
 	i.stores = s
 	if i.cfg == nil {
 		return i, nil
+	}
+	if i.db == nil {
+		if i.declared, err = newDeclared(i.cfg); err != nil {
+			s.close()
+			return nil, err
+		}
 	}
 	for _, join := range []func(*config.Config) error{i.joinTokens, i.joinAPIKeys, i.joinLogin} {
 		if err := join(cfg); err != nil {
@@ -168,11 +175,7 @@ func (i *identity) joinAPIKeys(*config.Config) error {
 			o.Shared = shared
 		}
 	} else {
-		memory, err := fileKeys(i.cfg)
-		if err != nil {
-			return err
-		}
-		o.Store = memory
+		o.Store = i.declared.keys
 	}
 	i.apiKeys = apikey.New(o)
 	i.mirror.Stays().AskKeys(i.apiKeys.Ended)
@@ -261,11 +264,7 @@ func (i *identity) accounts() (*account.Accounts, error) {
 		o.Store = postgres.NewUsers(i.db)
 		return account.New(o), nil
 	}
-	users, err := fileUsers(i.cfg.Users)
-	if err != nil {
-		return nil, err
-	}
-	o.Store = users
+	o.Store = i.declared.users
 	return account.New(o), nil
 }
 

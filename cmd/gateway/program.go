@@ -39,7 +39,7 @@ type program struct {
 	meter   *meter.Set
 	gateway *gateway.Gateway
 	admin   *admin.Server
-	// identity says who calls; it is what it was at the start.
+	// identity says who calls; it is what it was at the start, but for whom the file declares.
 	identity *identity
 
 	// turn lets one reload run at a time, and none once the program stops.
@@ -219,10 +219,15 @@ func (p *program) apply(cfg *config.Config, report *setting.Report) error {
 	default:
 	}
 	config.WarnAtStart(p.started, cfg, report)
+	declare, err := p.identity.prepare(cfg)
+	if err != nil {
+		return err
+	}
 	if err := p.gateway.Reload(cfg); err != nil {
 		return err
 	}
 	// Nothing can fail from here on.
+	declare()
 	p.admin.Update(cfg.Admin.Hosts, p.tokens(cfg), p.probes(cfg))
 	_ = p.level.SetLevel(cfg.Telemetry.Log.Level) // config knows only levels that there are
 	p.config = cfg

@@ -440,6 +440,10 @@ func TestID6_UsersOfTheConfigurationAreFixed(t *testing.T) {
 	code := b.code(account.Enrolment{Secret: secret}, 0)
 	b.wants("a code", b.SecondFactor(t.Context(), bob.ID, code, home), nil)
 	b.wants("the same code", b.SecondFactor(t.Context(), bob.ID, code, home), account.ErrCode)
+	if changed := store.Replace(again); len(changed) > 0 {
+		t.Errorf("%q are others in the same configuration", changed)
+	}
+	b.wants("the same code after a reload", b.SecondFactor(t.Context(), bob.ID, code, home), account.ErrCode)
 	ctx := t.Context()
 	for what, f := range map[string]func() error{
 		"create":  func() error { _, err := b.Create(ctx, "c@example.com", password, scopes); return err },
@@ -459,6 +463,25 @@ func TestID6_UsersOfTheConfigurationAreFixed(t *testing.T) {
 	}
 	if all, err := b.List(ctx); err != nil || len(all) != 2 || strings.Contains(b.log.String(), "old way") {
 		t.Errorf("%d users, %v, %s", len(all), err, b.log)
+	}
+	for what, change := range map[string]func(*account.Listed){
+		"another second factor": func(l *account.Listed) { l.TOTP = setting.NewSecret("KBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP") },
+		"another password":      func(l *account.Listed) { l.Hash = setting.NewSecret(argonOf("Other-Pass1!", 64, 1, 1)) },
+		"another user":          func(l *account.Listed) { l.Email = "cat@example.com" },
+	} {
+		one, err := account.NewFixed(users[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := users[1]
+		change(&next)
+		two, err := account.NewFixed([]account.Listed{next})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if changed := one.Replace(two); len(changed) != 1 || changed[0] != bob.ID {
+			t.Errorf("%s: %q must prove who they are, want bob", what, changed)
+		}
 	}
 }
 

@@ -179,8 +179,8 @@ type Listed struct {
 	TOTP   setting.Secret // base32; empty: no second factor
 }
 
-// Fixed are the users of the configuration: nothing of them is changed, but which
-// steps of their codes are used up, and that only until a restart.
+// Fixed are the users of the configuration: nothing of them is changed but by Replace,
+// and which steps of their codes are used up, which is known until a restart.
 type Fixed struct{ users *Memory }
 
 // NewFixed returns the users that are listed. An error names the user, by e-mail, and
@@ -212,6 +212,26 @@ func NewFixed(users []Listed) (*Fixed, error) {
 		}
 	}
 	return f, nil
+}
+
+// Replace takes the users of next, which nobody uses yet, in place of its own. It returns
+// the ids of those who must prove anew who they are: they are gone, or their password or
+// second factor is another. Codes that are used up stay so.
+func (f *Fixed) Replace(next *Fixed) (changed []string) {
+	f.users.mu.Lock()
+	defer f.users.mu.Unlock()
+	for id, was := range f.users.users {
+		is := next.users.users[id]
+		switch {
+		case is == nil || is.Hash.Reveal() != was.Hash.Reveal() || is.Factor.Plain.Reveal() != was.Factor.Plain.Reveal():
+			changed = append(changed, id)
+		default:
+			is.Factor.Step = was.Factor.Step
+		}
+	}
+	f.users.users = next.users.users
+	slices.Sort(changed)
+	return changed
 }
 
 // CheckTOTP says whether text is a TOTP secret, in base32; the error holds nothing of it.

@@ -28,6 +28,16 @@ type Identity struct {
 	APIKeys           []*APIKey        `yaml:"api_keys,named" doc:"API keys by id, for a machine without PostgreSQL; gateway hash key makes them."`
 }
 
+// withoutDeclared is i without what a reload puts in force.
+func (i *Identity) withoutDeclared() *Identity {
+	if i == nil {
+		return nil
+	}
+	copied := *i
+	copied.Users, copied.Clients, copied.APIKeys = nil, nil, nil
+	return &copied
+}
+
 // SessionRules bound logins.
 type SessionRules struct {
 	Lifetime setting.Duration `yaml:"lifetime" default:"2160h" min:"1m" max:"87600h" doc:"The longest that a login lasts, however often it is refreshed."`

@@ -22,7 +22,7 @@ var atStart = []struct {
 	{"limits.body_timeout", func(c *Config) any { return c.Limits.BodyTimeout }},
 	{"limits.idle_timeout", func(c *Config) any { return c.Limits.IdleTimeout }},
 	{"stores", func(c *Config) any { return withoutPlaces(c.Stores) }},
-	{"identity", func(c *Config) any { return withoutPlaces(c.Identity) }},
+	{"identity", func(c *Config) any { return withoutPlaces(c.Identity.withoutDeclared()) }},
 	{"odd_header_names", func(c *Config) any { return c.OddHeaderNames }},
 	{"telemetry.log.format", func(c *Config) any { return c.Telemetry.Log.Format }},
 }

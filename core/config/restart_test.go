@@ -104,6 +104,8 @@ func TestWarnAtStart(t *testing.T) {
 				"a.yaml:2:11: warning: identity: takes effect at the next start",
 		},
 		{"identity: {users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "identity:\n  users: {m@example.com: {password_hash: \"$argon2id$\"}}\n", ""},
+		{"identity: {users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "identity: {clients: {c: {scopes: [x]}}}\n", ""}, // a reload puts these in force
+		{"", "identity: {users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "a.yaml:1:11: warning: identity: takes effect at the next start"},
 		{"odd_header_names: refuse\n", "", "a.yaml:1:1: warning: odd_header_names: takes effect at the next start"},
 	} {
 		started, _ := parse(c.before)
