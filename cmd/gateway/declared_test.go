@@ -106,3 +106,14 @@ func TestS1_ReloadsPutDeclaredUsersAndKeysInForce(t *testing.T) {
 		t.Errorf("eve, who is gone: %q", fault)
 	}
 }
+
+// TestID4_ImportedPasswordsLogIn, though they follow none of the rules for new ones.
+func TestID4_ImportedPasswordsLogIn(t *testing.T) {
+	t.Parallel()
+	r := boot(t, body("x")+"identity: {users: {ada@example.com: {password_hash: \""+passwordHash(t, "weak")+"\"}}}\n", serveOptions{})
+	for password, want := range map[string]string{"weak": "", "Weak": "invalid_credentials", "": "validation_failed", strings.Repeat("x", 129): "validation_failed"} {
+		if _, fault := r.tried("ada@example.com", password); fault != want {
+			t.Errorf("%q: %q, want %q", password, fault, want)
+		}
+	}
+}

@@ -114,12 +114,9 @@ func TestID4_LoginBodies(t *testing.T) {
 		{"string", `"x"`, one("", "must be an object, this is a string")},
 		{"129 characters", password(strings.Repeat("é", 125) + "aA1!"), one("/password", "has more than 128 characters")},
 		{"128 characters", password(strings.Repeat("é", 124) + "aA1!"), wrongLogin},
-		{"7 characters", password("aA1!aA1"), one("/password", "has less than 8 characters")},
+		{"none", password(""), one("/password", "is empty")},
+		{"one character", password("x"), wrongLogin}, // what was imported may follow other rules
 		{"control character", password(`aA1!aA1!\u0000`), one("/password", "holds a control character")},
-		{"no lower case", password("AAAAAA1!"), one("/password", "has no lower-case letter (a-z)")},
-		{"no upper case", password("aaaaaa1!"), one("/password", "has no upper-case letter (A-Z)")},
-		{"no digit", password("aaaaaaA!"), one("/password", "has no digit (0-9)")},
-		{"no mark", password("aaaaaaA1"), one("/password", `has none of @$!%*?\u0026`)},
 		{"long e-mail", `{"email":"` + strings.Repeat("a", 251) + `@b.cd",` + p + `}`, one("/email", "has more than 255 bytes")},
 		{"no e-mail", `{"email":"ada",` + p + `}`, one("/email", "is no e-mail address")},
 		{"control in the e-mail", `{"email":"a\u000a@b",` + p + `}`, one("/email", "holds a control character")},
@@ -138,8 +135,8 @@ func TestID4_LoginBodies(t *testing.T) {
 	} {
 		same(t, c.name, s.post("/auth/login", c.body), c.want)
 	}
-	if n := len(s.accounts.tried()); n != 1 {
-		t.Errorf("%d of the bodies came to the accounts, want the one that has its form", n)
+	if n := len(s.accounts.tried()); n != 2 {
+		t.Errorf("%d of the bodies came to the accounts, want the two that have their form", n)
 	}
 }
 

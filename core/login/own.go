@@ -19,7 +19,7 @@ func (l *Login) password(x *pipeline.Exchange) pipeline.Verdict {
 	if !ok {
 		return verdict
 	}
-	v, verdict, ok := l.read(x, form{{name: "currentPassword", check: checkPassword}, {name: "newPassword", check: checkPassword}})
+	v, verdict, ok := l.read(x, form{{name: "currentPassword", check: checkShownPassword}, {name: "newPassword", check: checkNewPassword}})
 	if !ok {
 		return verdict
 	}

@@ -27,6 +27,12 @@ func TestID5_Password(t *testing.T) {
 	}
 	same(t, "wrong", change("Wrong-horse1!", "Better-horse1!"), one("/currentPassword", "is wrong"))
 	same(t, "weak", change(good, "better"), one("/newPassword", "has less than 8 characters"))
+	for password, why := range map[string]string{
+		"": "is empty", "AAAAAA1!": "has no lower-case letter (a-z)", "aaaaaa1!": "has no upper-case letter (A-Z)",
+		"aaaaaaA!": "has no digit (0-9)", "aaaaaaA1": `has none of @$!%*?\u0026`, strings.Repeat("aA1!", 33): "has more than 128 characters",
+	} {
+		same(t, password, change(good, password), one("/newPassword", why))
+	}
 	same(t, "breached", change(good, "Breached-horse1!"), one("/newPassword", "the password is refused: it is on the list of breached ones"))
 	same(t, "right", change(good, "Better-horse1!"), granted(3, deviceLine))
 	for _, n := range []string{"1", "2"} {
