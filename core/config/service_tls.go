@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/suuupra/gateway/core/certificate"
 	"github.com/suuupra/gateway/core/setting"
@@ -43,6 +44,30 @@ func (t *ServiceTLS) NameFor(address string) string {
 		return address // config has checked it
 	}
 	return host
+}
+
+// Shows says whether the gateway shows a certificate to endpoints of s.
+func (s *Service) Shows() bool {
+	return s.TLS != nil && !s.TLS.Certificate.IsZero() && slices.ContainsFunc(s.Endpoints, func(e *Endpoint) bool { return e.Secure })
+}
+
+// Renewal is what the files of a service's certificate hold by now, in PEM form.
+type Renewal struct{ Certificate, Key string }
+
+// Renew is c with other certificates for the services that renewals names. c itself
+// stays what it is; what the two have in common is shared.
+func (c *Config) Renew(renewals map[string]Renewal) *Config {
+	out := *c
+	out.Services = slices.Clone(c.Services)
+	for i, s := range c.Services {
+		if r, ok := renewals[s.Name]; ok {
+			service, tls := *s, *s.TLS
+			tls.Certificate, tls.Key = tls.Certificate.Renewed(r.Certificate), tls.Key.Renewed(r.Key)
+			service.TLS = &tls
+			out.Services[i] = &service
+		}
+	}
+	return &out
 }
 
 // serviceTLS checks what a service says of TLS.

@@ -7,8 +7,4 @@ func (g *Gateway) Held() (services, endpoints, kept int) {
 }
 
 // Renew looks after renewed certificates now, as it is done every 10 s.
-func (g *Gateway) Renew() {
-	for _, s := range g.secured {
-		s.renew(g.log)
-	}
-}
+func (g *Gateway) Renew() { g.renewAll() }

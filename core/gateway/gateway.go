@@ -50,9 +50,13 @@ type Gateway struct {
 
 	listeners []*listen.Listener // written by Start only
 	secured   []*secured         // those of them that speak TLS; likewise
+	presented presented          // the certificates that services are shown
 	totals    *listen.Totals     // of all listeners; set by Start
 	serving   sync.WaitGroup     // their accept loops
 	phase     atomic.Uint32      // a phase of the drain; written by Shutdown only, read by each answer
+	// reloading is held by whoever puts a snapshot in force after the first; no request
+	// takes it.
+	reloading sync.Mutex
 	// stopRenewing ends the look after renewed certificates.
 	stopRenewing chan struct{}
 	renewing     sync.WaitGroup // the look after renewed certificates
@@ -89,6 +93,7 @@ func newGateway(p Parts) *Gateway {
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)
 	g.keeper = plugin.NewKeeper(p.Log)
+	g.presented.now, g.presented.meter = p.Clock.Now, p.Meter
 	factory := pipeline.NewFactory(g.done)
 	g.exchanges.New = func() any { return factory.New() }
 	return g

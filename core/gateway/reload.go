@@ -13,6 +13,8 @@ import (
 // changed. config.WarnAtStart knows what it passes over. Callers take turns, and
 // none may come after Shutdown.
 func (g *Gateway) Reload(cfg *config.Config) error {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
 	retune, err := g.tune(cfg)
 	if err != nil {
 		return err
@@ -23,20 +25,27 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	}
 	// Nothing can fail from here on.
 	retune()
+	g.replace(s)
+	return nil
+}
+
+// replace puts s in force. Callers hold reloading.
+func (g *Gateway) replace(s *snapshot.Snapshot) {
 	old := g.snap.Swap(s)
 	g.retiring.Go(func() { g.retire(old) })
-	return nil
 }
 
 // tune makes ready what listeners take over from cfg while they listen. Whatever
 // may fail does so here, and changes nothing; the returned function does.
 func (g *Gateway) tune(cfg *config.Config) (apply func(), err error) {
 	certificates, err := g.compileTLS(cfg)
+	presented, errPresented := presentedBy(cfg)
 	maximum := mostConnections(cfg)
 	return func() {
 		g.commitTLS(certificates)
+		g.presented.commit(presented)
 		g.totals.SetMaximum(maximum)
-	}, err
+	}, errors.Join(err, errPresented)
 }
 
 // retirePoll is how often a replaced snapshot is asked whether it is idle: its

@@ -1,15 +1,9 @@
 package gateway
 
 import (
-	"errors"
-	"io/fs"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
-
-	"github.com/suuupra/gateway/core/certificate"
 )
 
 const (
@@ -28,14 +22,20 @@ func (g *Gateway) renew() {
 	for {
 		select {
 		case <-timer.C():
-			for _, s := range g.secured {
-				s.renew(g.log)
-			}
+			g.renewAll()
 			timer.Reset(renewEvery)
 		case <-g.stopRenewing:
 			return
 		}
 	}
+}
+
+// renewAll looks once.
+func (g *Gateway) renewAll() {
+	for _, s := range g.secured {
+		s.renew(g.log)
+	}
+	g.renewPresented()
 }
 
 // renew reads the files of a listener's certificates, and shows those that have
@@ -54,7 +54,7 @@ func (s *secured) renew(log zerolog.Logger) {
 		case err != nil:
 			c.ail(log, err)
 		case fresh != nil:
-			next[i] = fresh
+			next[i] = &shownCertificate{heldCertificate: *fresh, declared: c.declared}
 			renewed = append(renewed, c)
 		default:
 			c.trouble, c.looks = "", 0
@@ -75,56 +75,4 @@ func (s *secured) renew(log zerolog.Logger) {
 	for _, c := range renewed {
 		log.Info().Str("certificate", c.name).Time("not_after", c.pair.Leaf.NotAfter).Msg("a renewed certificate is shown to new connections")
 	}
-}
-
-// ail notes a trouble, and logs it when it lasts.
-func (c *shownCertificate) ail(log zerolog.Logger, err error) {
-	if c.looks++; c.looks < renewPatience {
-		return
-	}
-	if c.trouble != err.Error() {
-		log.Error().Str("certificate", c.name).Err(err).Msg("the files of a certificate can't be read again; the last good ones are shown")
-	}
-	c.trouble = err.Error()
-}
-
-// look reads the files again. It returns what has become of the certificate, or nil
-// if nothing has.
-func (c *shownCertificate) look(now time.Time) (*shownCertificate, error) {
-	certificateText, err := again(c.declared.Certificate.File(), c.certificateText)
-	if err != nil {
-		return nil, err
-	}
-	keyText, err := again(c.declared.Key.File(), c.keyText)
-	if err != nil {
-		return nil, err
-	}
-	if certificateText == c.certificateText && keyText == c.keyText {
-		return nil, nil
-	}
-	pair, err := certificate.Parse(certificateText, keyText)
-	if err != nil {
-		return nil, err
-	}
-	if !pair.Valid(now) && c.pair.Valid(now) {
-		return nil, errors.New("the new certificate is not valid now, and the one before is")
-	}
-	fresh := *c
-	fresh.pair, fresh.certificateText, fresh.keyText = pair, certificateText, keyText
-	fresh.trouble, fresh.looks = "", 0
-	return &fresh, nil
-}
-
-// again reads file as package setting does; what stands in the configuration itself
-// stays as it is.
-func again(file, text string) (string, error) {
-	if file == "" {
-		return text, nil
-	}
-	b, err := os.ReadFile(file)
-	var reason *fs.PathError
-	if errors.As(err, &reason) {
-		return "", errors.New(file + ": " + reason.Err.Error())
-	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), err
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/suuupra/gateway/core/snapshot"
 )
 
 // Drain says how Shutdown treats those who are still there.
@@ -74,7 +72,7 @@ func (g *Gateway) Shutdown(ctx context.Context, d Drain) error {
 	g.await(ctx, grace)
 
 	g.phase.Store(drainCutting)
-	err = errors.Join(err, <-tunnels, g.cut(d.Timeout), g.release(g.Current()))
+	err = errors.Join(err, <-tunnels, g.cut(d.Timeout), g.release())
 	g.log.Info().Stringer("took", time.Since(began).Round(time.Millisecond)).Msg("drained")
 	return err
 }
@@ -85,7 +83,7 @@ func (g *Gateway) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	g.phase.Store(drainCutting)
-	return errors.Join(g.stopAccepting(ctx), g.cut(0), g.release(g.Current()))
+	return errors.Join(g.stopAccepting(ctx), g.cut(0), g.release())
 }
 
 // connections is how many are open, on all listeners.
@@ -164,12 +162,13 @@ func (g *Gateway) cut(timeout time.Duration) error {
 	return err
 }
 
-// release gives back what s, the snapshots before it and services hold, once the last exchange has
-// ended. One that hangs though it was cut is a bug, which must not keep the process
+// release gives back what the snapshot in force, those before it and services hold, once the
+// last exchange has ended. One that hangs though it was cut is a bug, which must not keep the process
 // from ending.
-func (g *Gateway) release(s *snapshot.Snapshot) error {
+func (g *Gateway) release() error {
 	close(g.stopRenewing)
 	g.renewing.Wait()
+	s := g.Current() // the look after certificates may have replaced another just now
 	ended := make(chan struct{})
 	go func() { // left behind only where an exchange hangs, when the process is about to end
 		g.retire(s)

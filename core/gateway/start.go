@@ -20,6 +20,11 @@ import (
 func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 	g := newGateway(p)
 	g.server = g.newServer(int(cfg.Limits.Header))
+	presented, err := presentedBy(cfg)
+	if err != nil {
+		g.proxy.Close()
+		return nil, err
+	}
 	s, err := g.compile(cfg)
 	if err != nil {
 		g.proxy.Close()
@@ -32,12 +37,11 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 		return nil, err
 	}
 	g.publish()
+	g.presented.commit(presented)
 	for _, l := range g.listeners {
 		g.serving.Go(func() { g.accept(l) })
 	}
-	if len(g.secured) > 0 {
-		g.renewing.Go(g.renew)
-	}
+	g.renewing.Go(g.renew)
 	return g, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/suuupra/gateway/core/certificate"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/listen"
 	"github.com/suuupra/gateway/core/meter"
@@ -26,15 +25,10 @@ type secured struct {
 	gauges []func() // take the metrics of shown away
 }
 
-// shownCertificate is one certificate in force.
+// shownCertificate is one certificate that clients are shown.
 type shownCertificate struct {
-	name     string // as metrics have it
+	heldCertificate
 	declared *config.Certificate
-	pair     *certificate.Pair // of the texts below; renewed since it was declared, maybe
-
-	certificateText, keyText string
-	trouble                  string // why the files can't be read again; "" if they can
-	looks                    int    // how many looks in a row found that trouble
 }
 
 // versions maps the words of the configuration to those of crypto/tls.
@@ -44,11 +38,7 @@ var versions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS1
 func declare(t *config.TLS) []*shownCertificate {
 	out := make([]*shownCertificate, len(t.Certificates))
 	for i, c := range t.Certificates {
-		s := &shownCertificate{name: c.Certificate.File(), declared: c, pair: c.Pair, certificateText: c.Certificate.Text(), keyText: c.Key.Reveal()}
-		if s.name == "" {
-			s.name = fmt.Sprintf("certificates[%d]", i)
-		}
-		out[i] = s
+		out[i] = &shownCertificate{hold(c.Certificate, c.Key, c.Pair, fmt.Sprintf("certificates[%d]", i)), c}
 	}
 	return out
 }
@@ -118,22 +108,22 @@ func (s *secured) well() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.shown {
-		if c.trouble != "" || !c.pair.Valid(s.now()) {
+		if !c.well(s.now()) {
 			return false
 		}
 	}
 	return true
 }
 
-// CertificatesWell says whether the certificates of all listeners are valid now and
-// their files can be read again. Without TLS they are.
+// CertificatesWell says whether the certificates that clients and services are shown are
+// valid now, and their files can be read again. Without TLS they are.
 func (g *Gateway) CertificatesWell() bool {
 	for _, s := range g.secured {
 		if !s.well() {
 			return false
 		}
 	}
-	return true
+	return g.presented.well()
 }
 
 // change is the certificates of a listener between compile and commit.

@@ -23,6 +23,9 @@ func (c Content) Text() string { return c.text }
 // configuration itself.
 func (c Content) File() string { return c.file }
 
+// Renewed is the content that its file holds by now.
+func (c Content) Renewed(text string) Content { return Content{text: text, file: c.file} }
+
 // IsZero says that there is none.
 func (c Content) IsZero() bool { return c.text == "" }
 

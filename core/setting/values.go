@@ -300,6 +300,9 @@ func (s Secret) Reveal() string { return s.value }
 // configuration itself.
 func (s Secret) File() string { return s.file }
 
+// Renewed is the secret that its file holds by now.
+func (s Secret) Renewed(text string) Secret { return Secret{value: text, file: s.file} }
+
 // IsZero says that no secret is set.
 func (s Secret) IsZero() bool { return s.value == "" }
 

@@ -14,7 +14,7 @@ func (g *gateway) enter() {
 func (g *gateway) Current() { g.snap.Load() }
 
 // Shutdown is no request.
-func (g *gateway) Shutdown() { g.Current() }
+func (g *gateway) release() { g.Current() }
 
 func (g *gateway) again() {
 	g.snap.Load() // want snapshot-load "only enter does"
