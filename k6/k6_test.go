@@ -3,14 +3,18 @@
 package k6
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/suuupra/gateway/core/meter"
 )
 
 // tests are the scripts that `make k6 TEST=…` takes.
@@ -93,7 +97,7 @@ func problems(test, script string, lib []string) (out []string) {
 	}
 	for _, must := range []string{
 		"export const options = {", "\n  thresholds: ", "summaryTrendStats: statistics", "export default function () {",
-		"export function handleSummary(data) {\n  return summarize('" + test + "', data);\n}",
+		"export function handleSummary(data) {\n", "summarize('" + test + "', data)",
 	} {
 		if !strings.Contains(script, must) {
 			out = append(out, "has no "+must)
@@ -128,7 +132,7 @@ export function handleSummary(data) {
 		{"ask(0)", "ask('ws://example.com/x')", "knows ws://example.com/x"},
 		{"\n  thresholds: { checks: ['rate>0.999'] },", "", "has no \n  thresholds: "},
 		{"  summaryTrendStats: statistics,\n", "", "statistics is imported in vain|has no summaryTrendStats: statistics"},
-		{"'good'", "'other'", "has no export function handleSummary(data) {\n  return summarize('good', data);\n}"},
+		{"'good'", "'other'", "has no summarize('good', data)"},
 		{"default ", "", "has no export default function () {"},
 	} {
 		if got := strings.Join(problems("good", strings.Replace(good, c.old, c.now, 1), lib), "|"); got != c.want {
@@ -147,7 +151,7 @@ func TestPromises(t *testing.T) {
 		"load.js":      {"number('RATE', 50000)", "executor: 'constant-arrival-rate'", "thresholds: onSchedule("},
 		"ramp.js":      {"stages: [stage(2, 100), stage(5, 100), stage(2, 200), stage(5, 200), stage(2, 0)],", "number('SCALE', 1)", "thresholds: promised,"},
 		"spike.js":     {"executor: 'ramping-arrival-rate'", "thresholds: onSchedule("},
-		"soak.js":      {"seconds('DURATION', '10m')", "onSchedule("},
+		"soak.js":      {"seconds('DURATION', '10m')", "onSchedule(", "soak_looks: ['rate==1'],", "growth_of_heap: ['p(95)<1.3'],", "growth_of_goroutines: ['p(95)<1.1'],", "growth_of_descriptors: ['p(95)<1.1'],"},
 		"websocket.js": {"/live-classes/ws`", "ws_failed: ['rate<0.001'],", "ws_round_trip: ['p(99)<150'],"},
 		"../Makefile":  {"K6 := go.k6.io/k6@v1.8.1\n", "k6/$(TEST).js\n", "\nfind-rate: "},
 	} {
@@ -157,6 +161,21 @@ func TestPromises(t *testing.T) {
 				t.Errorf("%s has no %s", name, want)
 			}
 		}
+	}
+}
+
+// What soak.js looks for is what the gateway shows.
+func TestSoakFindsItsMetrics(t *testing.T) {
+	var shown bytes.Buffer
+	meter.NewSet(time.Now).WritePrometheus(&shown)
+	names := regexp.MustCompile(`(?m)^  (\w+): \{ now:`).FindAllStringSubmatch(read(t, "soak.js"), -1)
+	for _, m := range names {
+		if !regexp.MustCompile(`(?m)^` + m[1] + ` [0-9.e+]+$`).Match(shown.Bytes()) {
+			t.Errorf("the gateway shows no %s", m[1])
+		}
+	}
+	if len(names) != 4 {
+		t.Errorf("found %q in soak.js, want four names", names)
 	}
 }
 

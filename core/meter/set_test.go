@@ -79,7 +79,7 @@ func TestProcessIsShown(t *testing.T) {
 	t.Parallel()
 	var all bytes.Buffer
 	meter.NewSet(time.Now).WritePrometheus(&all)
-	for _, name := range []string{"\nprocess_resident_memory_bytes ", "\nprocess_start_time_seconds ", "\ngo_goroutines "} {
+	for _, name := range []string{"\nprocess_resident_memory_bytes ", "\nprocess_start_time_seconds ", "\ngo_goroutines ", "\nprocess_open_fds ", "\nprocess_max_fds "} {
 		if !strings.Contains("\n"+all.String(), name) {
 			t.Errorf("no %q among\n%s", name, all.String())
 		}

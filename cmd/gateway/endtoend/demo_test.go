@@ -254,6 +254,7 @@ func TestWithDemo(t *testing.T) {
 		want          string
 	}{
 		{"a command", `for url in "$GATEWAY/identity/hello" "$ADMIN/readyz"; do curl -s -o /dev/null -w '%{http_code} ' "$url"; done`, 0, "200 200 "},
+		{"an operator's command", `curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $ADMIN_TOKEN" "$ADMIN/debug/pprof/heap"`, 0, "200"},
 		{"one that fails", "exit 99", 99, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
