@@ -1,5 +1,7 @@
 package pipeline
 
+import "github.com/valyala/fasthttp"
+
 // Phase is one of the fixed steps of a request, in the order they run.
 type Phase uint8
 
@@ -53,7 +55,10 @@ type Instance struct {
 	// Preflights says that the Guard hook answers every exchange whose Preflight is
 	// set: none goes on, for its route may take no OPTIONS.
 	Preflights bool
-	Close      func()
+	// Interim, if not nil, edits each interim answer (1xx) of a service before it goes to
+	// the client: no phase sees those. It must not keep the header beyond its return.
+	Interim func(*fasthttp.ResponseHeader)
+	Close   func()
 }
 
 // Named is an instance with what `gateway explain` says about it.
@@ -72,6 +77,7 @@ type Chain struct {
 	answer   []Hook // Store, Response: for answers of a service
 	own      []Hook // Response: for answers of the gateway itself
 	log      []Hook
+	interim  []func(*fasthttp.ResponseHeader)
 	named    []Named
 
 	preflights bool
@@ -88,6 +94,9 @@ func NewChain(instances []Named) *Chain {
 	c.log = c.collect(Log, Log)
 	for i := range instances {
 		c.preflights = c.preflights || instances[i].Preflights
+		if f := instances[i].Interim; f != nil {
+			c.interim = append(c.interim, f)
+		}
 	}
 	return c
 }
@@ -126,6 +135,13 @@ func (c *Chain) Answer(x *Exchange, fromService bool) Verdict {
 		return run(c.answer, x)
 	}
 	return run(c.own, x)
+}
+
+// Interim edits an interim answer of a service.
+func (c *Chain) Interim(h *fasthttp.ResponseHeader) {
+	for _, f := range c.interim {
+		f(h)
+	}
 }
 
 // Log runs the Log hooks, when the exchange has ended.

@@ -95,6 +95,7 @@ func (t *trip) passInterim(head *wire.ResponseHead) error {
 		return nil
 	}
 	stripAnswer(&x.Response.Header, head.Names)
+	x.Route.Chain.Interim(&x.Response.Header)
 	if err := x.Down.Interim(head.Status, &x.Response.Header); err != nil {
 		return fmt.Errorf("passing on an interim answer: %w", err)
 	}

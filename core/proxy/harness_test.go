@@ -225,7 +225,8 @@ func newFront(t testing.TB, o *origin, change ...func(*options)) *front {
 			Connections: upstream.ConnectionSettings{Maximum: 64, Idle: 64, IdleTimeout: time.Minute, Keepalive: true},
 		},
 		route: pipeline.Route{
-			Name: "r", BodyLimit: 1 << 20, Buffer: 64 << 10,
+			Chain: pipeline.NewChain(nil),
+			Name:  "r", BodyLimit: 1 << 20, Buffer: 64 << 10,
 			Timeouts: upstream.Timeouts{Connect: 5 * time.Second, Response: 5 * time.Second, Idle: 5 * time.Second, Total: 10 * time.Second},
 		},
 		body: 2 * time.Second,

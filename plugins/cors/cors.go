@@ -3,7 +3,7 @@
 //
 // Guard answers preflights, before anybody is asked for a credential. Response puts
 // the fields on every other answer, faults included, and takes those of the service
-// away: two policies on one answer are none. All that is written was compiled with
+// away, from interim answers too: two policies on one answer are none. All that is written was compiled with
 // the route; an origin is found by its bytes, and its bytes are those of the list.
 package cors
 
@@ -57,7 +57,7 @@ func build(o options, d *plugin.Deps) (pipeline.Instance, error) {
 	}
 	p.maximumAge = strconv.AppendInt(nil, int64(time.Duration(o.MaximumAge)/time.Second), 10)
 	p.count(d.Meter)
-	instance := pipeline.Instance{Preflights: true}
+	instance := pipeline.Instance{Preflights: true, Interim: strip}
 	instance.Hooks[pipeline.Guard] = p.preflight
 	instance.Hooks[pipeline.Response] = p.answer
 	return instance, nil

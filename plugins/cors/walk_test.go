@@ -168,3 +168,45 @@ routes:
 		}
 	}
 }
+
+// TestC14_InterimAnswers: what a service says of CORS stops here in interim answers too,
+// of a request that waits for its answer and of one that uploads.
+func TestC14_InterimAnswers(t *testing.T) {
+	t.Parallel()
+	const policy = "access-control-allow-origin: *\r\nAccess-Control-Allow-Credentials: true\r\n"
+	hints := "HTTP/1.1 103 Early Hints\r\nLink: </app.css>\r\n" + policy + "\r\n"
+	origin := gatewaytest.NewRawOrigin(t, func(c *gatewaytest.OriginConn) {
+		for {
+			line, err := c.R.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if line != "\r\n" {
+				continue
+			}
+			_, _ = io.WriteString(c, hints+"HTTP/1.1 102 Processing\r\n"+policy+"\r\n"+gatewaytest.OK)
+			return // with what is left of an upload unread
+		}
+	})
+	g := gatewaytest.Run(t, `
+services: {a: {endpoints: [{url: "`+origin.URL()+`"}]}}
+defaults: {plugins: {auth: off, cors: {origins: [https://app.suuupra.dev]}}}
+routes:
+  a: {match: {path: /a}, service: a}
+  open: {match: {path: /open}, service: a, plugins: {cors: off}}
+`)
+	for _, c := range []struct{ name, request, want string }{
+		{"a page", "GET /a HTTP/1.1\r\nHost: h\r\n" + app + "Connection: close\r\n\r\n", ""},
+		{"no page", "GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", ""},
+		{"an upload", "PUT /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n" + app + "Connection: close\r\n\r\n1\r\na\r\n", ""},
+		{"a route without a policy", "GET /open HTTP/1.1\r\nHost: h\r\n" + app + "Connection: close\r\n\r\n", policy},
+	} {
+		client := gatewaytest.Dial(t, g.Address())
+		client.Write(c.request)
+		got, _ := client.Rest() // an upload may end with a reset behind its answer
+		head, final, _ := strings.Cut(got, "HTTP/1.1 200 OK\r\n")
+		if !strings.EqualFold(head, "HTTP/1.1 103 Early Hints\r\nLink: </app.css>\r\n"+c.want+"\r\nHTTP/1.1 102 Processing\r\n"+c.want+"\r\n") || !strings.HasSuffix(final, "\r\n\r\nok") {
+			t.Errorf("%s got\n%s", c.name, got)
+		}
+	}
+}
