@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/suuupra/gateway/core/admin"
+	"github.com/suuupra/gateway/core/certificate/certificatetest"
 )
 
 // TestS1_FourWaysToReload changes the file and asks each way; each is told what
@@ -197,6 +199,45 @@ func openFiles(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(names)
+}
+
+// TestOP2_BadCertificatesRefuseTheReload: files that vanished, or don't fit together, refuse
+// it with the place that names them, and what was shown before is.
+func TestOP2_BadCertificatesRefuseTheReload(t *testing.T) {
+	t.Parallel()
+	ca, folder := certificatetest.NewAuthority(t), t.TempDir()
+	good, other := ca.Issue(t, "a.example"), ca.Issue(t, "a.example")
+	certificate, key := good.Write(t, folder, "a")
+	r := boot(t, strings.Replace(body("x"), `public: {address: "127.0.0.1:0"}`, fmt.Sprintf(
+		`public: {address: "127.0.0.1:0", tls: {certificates: [{certificate_file: %q, key_file: %q}]}}`, certificate, key), 1), serveOptions{})
+	for what, c := range map[string]struct {
+		spoil func()
+		want  string
+	}{
+		"a key that vanished":         {func() { _ = os.Remove(key) }, "no such file or directory"},
+		"a certificate that vanished": {func() { _ = os.Remove(certificate) }, "no such file or directory"},
+		"another one's key":           {func() { writeFile(t, key, other.Key) }, "want the private key of the certificate, got that of another one"},
+		"an empty certificate":        {func() { writeFile(t, certificate, "") }, "got an empty one"},
+		"what is no key":              {func() { writeFile(t, key, "x") }, "want a private key in PEM form, got none"},
+	} {
+		c.spoil()
+		o := r.Reload(triggerSignal)
+		if o.Result != admin.Refused || len(o.Problems) != 1 || !strings.Contains(o.Problems[0].Text, c.want) || o.Problems[0].Line == 0 {
+			t.Errorf("%s: %+v, want %q", what, o, c.want)
+		}
+		conn, err := tls.Dial("tcp", r.gateway.Address("public").String(), &tls.Config{RootCAs: ca.Pool, ServerName: "a.example"})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if !conn.ConnectionState().PeerCertificates[0].Equal(good.Pair.Leaf) {
+			t.Errorf("%s: another certificate is shown", what)
+		}
+		_ = conn.Close()
+		good.Write(t, folder, "a")
+		if o := r.Reload(triggerSignal); o.Result != admin.Applied {
+			t.Errorf("good files after %s: %+v", what, o)
+		}
+	}
 }
 
 // TestWS3_ReloadLosesNoRequest reloads under kept-alive clients that never retry:

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -245,7 +246,7 @@ func TestServeCuts(t *testing.T) {
 // A second signal ends the waiting, of the delay and of the drain.
 func TestServeSecondSignal(t *testing.T) {
 	t.Parallel()
-	for _, shutdown := range []string{"{delay: 10m, drain: 10m}", "{delay: 0s, drain: 10m}"} {
+	for shutdown, second := range map[string]os.Signal{"{delay: 10m, drain: 10m}": syscall.SIGINT, "{delay: 0s, drain: 10m}": syscall.SIGTERM} {
 		t.Run(shutdown, func(t *testing.T) {
 			t.Parallel()
 			origin, came, leave := gated(t)
@@ -257,13 +258,69 @@ func TestServeSecondSignal(t *testing.T) {
 			if l := s.logged("stopping"); l.Signal != "terminated" {
 				t.Errorf("logged %+v", l)
 			}
-			s.signal(syscall.SIGINT)
+			s.signal(second)
 			s.ends(exitCutShort)
 			if l := s.logged("a second signal: not waiting any longer"); l.Level != "warn" {
 				t.Errorf("logged %+v", l)
 			}
 		})
 	}
+}
+
+// TestServeStorm: hangups come by the hundred while requests do, and the end in the
+// middle of a reload: the last file wins, nothing is lost, and the process ends cleanly.
+func TestServeStorm(t *testing.T) {
+	t.Parallel()
+	origin, came, leave := gated(t)
+	config := func(body string) string {
+		b := new(strings.Builder)
+		_, _ = fmt.Fprintf(b, "shutdown: {delay: 0s, drain: 30s}\nservices: {a: {endpoints: [{url: %q}], retry: off}}\ndefaults: {plugins: {auth: off}}\nroutes:\n  a: {match: {path: \"/{rest...}\"}, service: a}\n", origin.URL())
+		for i := range 2000 { // a reload takes its time
+			_, _ = fmt.Fprintf(b, "  r%d: {match: {path: /r%d}, respond: {body: %q}}\n", i, i, body)
+		}
+		return b.String()
+	}
+	s := serveFile(t, config("start"))
+	write := func(body string) {
+		t.Helper()
+		name := filepath.Join(s.cmd.Dir, "gateway.yaml")
+		if err := os.WriteFile(name+".new", []byte(config(body)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := gatewaytest.Dial(t, s.public)
+	waiting.Write(get)
+	<-came
+	client := gatewaytest.Dial(t, s.public)
+	ask := func() string {
+		t.Helper()
+		client.Write("GET /r1 HTTP/1.1\r\nHost: h\r\n\r\n")
+		_, body, _ := strings.Cut(client.Read("GET"), "\r\n\r\n")
+		return body
+	}
+	for i := range 500 {
+		if i%100 == 0 {
+			write(fmt.Sprint("version ", i))
+		}
+		s.signal(syscall.SIGHUP)
+		if body := ask(); body != "start" && !strings.HasPrefix(body, "version ") {
+			t.Fatalf("got %q", body)
+		}
+	}
+	gatewaytest.Eventually(t, "the last file", func() bool { return ask() == "version 400" })
+	write("too late")
+	s.signal(syscall.SIGHUP)
+	s.signal(syscall.SIGTERM)
+	s.signal(syscall.SIGHUP) // of an operator who does not know
+	s.logged("stopping")
+	close(leave)
+	if got := waiting.Read("GET"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+		t.Errorf("the request that was under way got %q", got)
+	}
+	s.ends(0)
 }
 
 // What keeps the gateway from starting is named, with its place and what to do.
