@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load bench-websocket k6 find-rate soak-reload pgo audit clean
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load bench-websocket k6 find-rate soak soak-reload pgo audit clean
 
 export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -82,6 +82,10 @@ find-rate: build ## the highest rate that the demo's gateway answers cleanly on 
 
 pgo: ## refreshes the profile that the gateway is built with, from a benchmark of whole exchanges
 	go test -run '^$$' -bench '^BenchmarkExchange$$' -benchtime 10s -cpuprofile cmd/gateway/default.pgo -o /dev/null ./core/gateway/gatewaytest
+
+soak: ## everything at once for DURATION (10m): what the gateway holds when nothing is under way must stay as it is
+	SOAK=$(or $(DURATION),10m) go test -count=1 -timeout 60m -v -run '^TestSoak$$' ./core/gateway/gatewaytest
+
 soak-reload: build ## 50 reloads (one of 10,000 routes) and the replacement of a gateway under load and 100 WebSockets: nothing may fail
 	go run ./bench/reload -gateway '$(CURDIR)/bin/gateway'
 
