@@ -136,3 +136,33 @@ func mustAbs(t *testing.T, name string) string {
 	}
 	return abs
 }
+
+// TestReadmeRealRun: each line of "Run it for real" does what its comment says.
+func TestReadmeRealRun(t *testing.T) {
+	t.Parallel()
+	first := freePorts(t, 3)
+	var script []string
+	for _, m := range shellBlock.FindAllStringSubmatch(section(t, "Run it for real"), -1) {
+		script = append(script, m[1])
+	}
+	out, err := shell(t, t.TempDir(), "set -e\ntrap 'kill $gateway 2>/dev/null || true' EXIT\n"+strings.NewReplacer(
+		"8443", fmt.Sprint(first), "8081", fmt.Sprint(first+1), "9903", fmt.Sprint(first+2), "../bin/gateway", "gateway",
+		"delay: 1s", "delay: 5s", "sleep 0.3", "sleep 1", // for machines that are busy
+	).Replace(strings.Join(script, "\n")))
+	want := regexp.MustCompile(fmt.Sprintf(`^ok: 0 services, 1 route
+hello
+308 https://localhost:%d/hello
+ok: version 2 is in force, [0-9a-f]{12}
+goodbye
+1
+goodbye
+goodbye
+gateway .*, ready
+health +healthy
+(?s:.*)503
+0
+$`, first))
+	if err != nil || !want.MatchString(out) {
+		t.Errorf("%v, and it printed\n%s\nwant\n%s", err, out, want)
+	}
+}
