@@ -331,9 +331,20 @@ func (c *conn) answered() bool {
 	return c.secure == nil && c.watch.answered.Load() || c.silent() != socket.Silent
 }
 
-// stirs says, to the sweeper, whether the service has answered or left.
+// stirs says, to the sweeper, whether the service has answered for good or left. Interim
+// answers don't count: the upload goes on behind them, and a read of the client's that was
+// woken for one could not.
 func (c *conn) stirs(mode int32) bool {
-	return c.watch.glance.look(c.raw) != socket.Silent && (c.secure == nil || c.secure.stirs(mode))
+	sight := c.watch.glance.look(c.raw)
+	if sight != socket.Bytes || c.secure != nil {
+		return sight != socket.Silent && (c.secure == nil || c.secure.stirs(mode))
+	}
+	var room [longestInterim]byte
+	n := 0
+	if err := c.raw.Control(func(fd uintptr) { n, _ = socket.PeekInto(fd, room[:]) }); err != nil {
+		return true
+	}
+	return heardIn(room[:n], n == len(room))
 }
 
 // unexpected returns the error of a connection that should be silent.

@@ -43,8 +43,8 @@ type secure struct {
 	from    int    // what of room was sent
 	failed  error  // why the request could not be sealed
 	cut     bool   // the socket ended, and crypto/tls was not told that it would
-	held    bool   // ahead holds a byte that was read by a look
-	ahead   [1]byte
+	ahead   []byte // read by a look
+	one     [1]byte
 	records records
 
 	// What the callback of a read that does not wait works on.
@@ -115,9 +115,8 @@ func (s *secure) Read(p []byte) (int, error) {
 	if s.failed != nil {
 		return 0, s.failed
 	}
-	if s.held {
-		s.held = false
-		return copy(p, s.ahead[:]), nil
+	if len(s.ahead) > 0 {
+		return s.take(p), nil
 	}
 	n, err := s.conn.Read(p)
 	if s.asking {
@@ -158,10 +157,7 @@ func (s *secure) more(p []byte) (total int) {
 	defer s.mu.Unlock()
 	s.nowait = true
 	defer func() { s.nowait = false }()
-	if s.held && len(p) > 0 {
-		s.held = false
-		total = copy(p, s.ahead[:])
-	}
+	total = s.take(p)
 	for total < len(p) {
 		n, err := s.conn.Read(p[total:])
 		total += n
@@ -175,15 +171,15 @@ func (s *secure) more(p []byte) (total int) {
 // look finds out whether bytes of an answer have come, without waiting; one that
 // has is kept for the next Read. Session tickets are taken and are none.
 func (s *secure) look() socket.Sight {
-	if s.held {
+	if len(s.ahead) > 0 {
 		return socket.Bytes
 	}
 	s.nowait = true
-	n, err := s.conn.Read(s.ahead[:])
+	n, err := s.conn.Read(s.one[:])
 	s.nowait = false
 	switch {
 	case n > 0:
-		s.held = true
+		s.ahead = s.one[:]
 		return socket.Bytes
 	case err == errNothing:
 		return socket.Silent
@@ -222,13 +218,13 @@ func (s *secure) stirs(mode int32) bool {
 		return mode == writing
 	}
 	defer s.mu.Unlock()
-	return s.look() != socket.Silent
+	return s.heard()
 }
 
 // stirred looks for the writer that the sweeper has woken.
 func (s *secure) stirred() bool {
 	s.c.watch.answered.Store(false) // before the look: what comes after it wakes again
-	if s.look() == socket.Silent {
+	if !s.heard() {
 		return false
 	}
 	s.c.watch.answered.Store(true)
@@ -274,7 +270,7 @@ func (s *secure) clear() {
 func (s *secure) atRest() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.held && !s.asking && s.failed == nil
+	return len(s.ahead) == 0 && !s.asking && s.failed == nil
 }
 
 // onReadable is conn.onReadable for a connection over TLS: what is there is read
@@ -440,9 +436,9 @@ func (c *conn) detach() (net.Conn, []byte) {
 	s := c.secure
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held {
-		s.held = false
-		early = append(early, s.ahead[0])
+	if len(s.ahead) > 0 {
+		early = append(early, s.ahead...)
+		s.ahead = nil
 	}
 	if s.pending() {
 		_, _ = c.nc.Write(s.room[s.from:]) // as above

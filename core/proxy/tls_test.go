@@ -61,6 +61,7 @@ func TestOverTLS(t *testing.T) {
 		"AnswersThatBreakOff":                 TestAnswersThatBreakOff,
 		"EarlyAnswers":                        TestEarlyAnswers,
 		"InterimAnswersDuringAnUpload":        TestInterimAnswersDuringAnUpload,
+		"InterimAnswersDuringASlowUpload":     TestInterimAnswersDuringASlowUpload,
 		"AnEarlyAnswerToABufferedBody":        TestAnEarlyAnswerToABufferedBody,
 		"ClientsThatLeave":                    TestClientsThatLeave,
 		"AClientThatStopsReading":             TestAClientThatStopsReading,

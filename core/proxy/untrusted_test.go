@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -356,6 +357,129 @@ func TestInterimAnswersDuringAnUpload(t *testing.T) {
 	}
 }
 
+// TestInterimAnswersDuringASlowUpload: an upload that waits for its client, or for its
+// service, when an interim answer comes goes on behind it.
+func TestInterimAnswersDuringASlowUpload(t *testing.T) {
+	t.Parallel()
+	const hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+	// fasthttp asks nobody before it has 8 KiB of a body whose length is known, or all of it.
+	begin := strings.Repeat("x", 10_000)
+	for name, framing := range map[string][3]string{
+		"length":  {"Content-Length: 10005\r\n\r\n" + begin, "world", ""},
+		"chunked": {"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "5\r\nworld\r\n", "0\r\n\r\n"},
+	} {
+		t.Run(name+", the client is slow", func(t *testing.T) {
+			t.Parallel()
+			came := make(chan struct{})
+			o := newOrigin(t, func(l *link) {
+				if _, err := l.r.Peek(1); err != nil {
+					return
+				}
+				time.Sleep(3 * sweepEvery) // the upload is looked after
+				l.send(hints[:20])
+				time.Sleep(3 * sweepEvery)
+				l.send(hints[20:] + hints)
+				time.Sleep(3 * sweepEvery)
+				close(came)
+				if _, body, err := l.request(); err != nil || !strings.Contains(body, "world") {
+					t.Errorf("the service got %q, %v", body, err)
+					return
+				}
+				l.send(okAnswer)
+			})
+			f := newFront(t, o, func(o *options) { o.route.BodyLimit, o.route.Buffer = -1, 1 })
+			c := f.dial()
+			c.send("POST / HTTP/1.1\r\nHost: f\r\n" + framing[0])
+			select {
+			case <-came:
+			case <-time.After(waitAtMost):
+				t.Fatal("the service was not asked")
+			}
+			c.send(framing[1])
+			c.send(framing[2])
+			for _, want := range []int{103, 103, 200} {
+				if r := c.read("POST"); r.status != want {
+					t.Fatalf("got %+v, want %d", r, want)
+				}
+			}
+			if e := f.over(); e.status != 200 || f.idle() != 1 {
+				t.Errorf("%+v, and the connection was not kept", e)
+			}
+		})
+	}
+	for _, size := range []int{3_000_000, 20_000_000} {
+		t.Run(fmt.Sprintf("the service is slow to read %d bytes", size), func(t *testing.T) {
+			t.Parallel()
+			o := newOrigin(t, func(l *link) {
+				if _, err := l.r.Peek(1); err != nil {
+					return
+				}
+				time.Sleep(3 * sweepEvery)
+				l.send(hints)
+				time.Sleep(3 * sweepEvery)
+				if _, body, err := l.request(); err != nil || len(body) != size {
+					t.Errorf("the service got %d bytes, %v", len(body), err)
+					return
+				}
+				l.send(okAnswer)
+			})
+			f := newFront(t, o, func(o *options) { o.route.BodyLimit = -1 })
+			c := f.dial()
+			go func() {
+				_, _ = io.WriteString(c.Conn, fmt.Sprintf("POST / HTTP/1.1\r\nHost: f\r\nContent-Length: %d\r\n\r\n", size)+strings.Repeat("x", size))
+			}()
+			for _, want := range []int{103, 200} {
+				if r := c.read("POST"); r.status != want {
+					t.Fatalf("got %+v, want %d", r, want)
+				}
+			}
+			if e := f.over(); e.status != 200 {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+	t.Run("a final answer behind it stops the upload", func(t *testing.T) {
+		t.Parallel()
+		o := newOrigin(t, func(l *link) {
+			if _, err := l.r.Peek(1); err != nil {
+				return
+			}
+			time.Sleep(3 * sweepEvery)
+			l.send(hints + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+			l.hold()
+		})
+		f := newFront(t, o, func(o *options) { o.route.BodyLimit, o.route.Buffer = -1, 1 })
+		c := f.dial()
+		c.send("POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 20000\r\n\r\n" + begin) // and no more
+		for _, want := range []int{103, 401} {
+			if r := c.read("POST"); r.status != want {
+				t.Fatalf("got %+v, want %d", r, want)
+			}
+		}
+	})
+}
+
+func TestHeardIn(t *testing.T) {
+	t.Parallel()
+	const hints, processing = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", "HTTP/1.0 102 Processing\r\n\r\n"
+	for text, heard := range map[string]bool{
+		hints: false, hints + processing: false, hints + "HTTP/1.1 200 OK\r\n": true, "HTTP/1.1 200": true, hints + "x": true, "\x00": true,
+		"HTTP/1.1 101 Switching Protocols\r\n": true, hints + "HTTP/1.1 101": true,
+	} {
+		if got := heardIn([]byte(text), false); got != heard {
+			t.Errorf("%q: %t", text, got)
+		}
+		for n := range len(text) {
+			if got := heardIn([]byte(text)[:n], false); got && !heard {
+				t.Errorf("%q: an answer is heard", text[:n])
+			}
+		}
+		if text != "" && !heardIn([]byte(text), true) {
+			t.Errorf("%q: nothing is heard in what has no room for more", text)
+		}
+	}
+}
+
 // A buffered body that the service does not read to its end.
 func TestAnEarlyAnswerToABufferedBody(t *testing.T) {
 	t.Parallel()
@@ -368,7 +492,7 @@ func TestAnEarlyAnswerToABufferedBody(t *testing.T) {
 	const size = 8 << 20 // more than the buffers of the two sockets hold
 	f := newFront(t, o, func(o *options) {
 		o.route.BodyLimit, o.route.Buffer = -1, 2*size
-		o.route.Timeouts = upstream.Timeouts{Connect: 5 * time.Second}
+		o.route.Timeouts = upstream.Timeouts{Connect: waitAtMost}
 	})
 	c := f.dial()
 	go func() {

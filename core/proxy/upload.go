@@ -48,7 +48,7 @@ func (t *trip) upload(c *conn) error {
 		case err == nil:
 		case err == io.EOF:
 			return t.finish(c, left)
-		case c.answered():
+		case c.answered() && t.interim(c) != nil:
 			return errAnswered
 		default:
 			return clientError{err}
