@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -83,7 +82,7 @@ func TestC10_Unannounced(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var told []string
-	s := serve(t, Options{Announcers: loopback, HeaderTimeout: 200 * time.Millisecond, OnRefused: func(_ netip.AddrPort, err error) {
+	s := serve(t, Options{Announcers: loopback, HeaderTimeout: bearable, OnRefused: func(_ netip.AddrPort, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		told = append(told, err.Error())

@@ -15,7 +15,9 @@ import (
 // The timeouts of these tests: quick is one that must fire, slow one that must not.
 const (
 	quick = 60 * time.Millisecond
-	slow  = time.Minute
+	// bearable must fire for some, and must not for others beside them on a busy machine.
+	bearable = 2 * time.Second
+	slow     = time.Minute
 )
 
 // TestPX7_SlowHead: a head is timed as a whole, from accept or from its first
@@ -163,7 +165,7 @@ func TestPX5_WriteIdle(t *testing.T) {
 	t.Parallel()
 	const size = 24 << 20 // more than the sockets' buffers take
 	wrote := make(chan error, 1)
-	s := serve(t, Options{WriteTimeout: 5 * quick}, func(_ *fasthttp.RequestCtx, c *Conn) {
+	s := serve(t, Options{WriteTimeout: bearable}, func(_ *fasthttp.RequestCtx, c *Conn) {
 		n, err := c.Write(make([]byte, size))
 		if err == nil && n != size {
 			t.Errorf("wrote %d of %d without an error", n, size)
@@ -190,12 +192,12 @@ func TestPX5_WriteIdle(t *testing.T) {
 		if got += n; err != nil {
 			t.Fatalf("after %d bytes: %v", got, err)
 		}
-		time.Sleep(quick / 3)
+		time.Sleep(bearable / 20)
 	}
 	if err := <-wrote; err != nil {
 		t.Errorf("a slow client: %v", err)
 	}
-	if d := time.Since(start); d < 5*quick {
+	if d := time.Since(start); d < bearable {
 		t.Errorf("the slow client took only %v", d)
 	}
 }

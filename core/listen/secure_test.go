@@ -15,7 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -439,7 +438,7 @@ func TestPlainOnTLS(t *testing.T) {
 // from connecting.
 func TestHandshakeDeadline(t *testing.T) {
 	t.Parallel()
-	s, config := overTLS(t, Options{HeaderTimeout: 150 * time.Millisecond}, echo)
+	s, config := overTLS(t, Options{HeaderTimeout: bearable}, echo)
 	var stalled []*client
 	for _, first := range []string{"", "\x16\x03\x01\x02\x00\x01"} {
 		c := s.dial(t)
@@ -462,7 +461,7 @@ func TestHandshakeDeadline(t *testing.T) {
 // TestHeadAfterHandshake: the first head has its own time, and is answered 408.
 func TestHeadAfterHandshake(t *testing.T) {
 	t.Parallel()
-	s, config := overTLS(t, Options{HeaderTimeout: 150 * time.Millisecond}, echo)
+	s, config := overTLS(t, Options{HeaderTimeout: bearable}, echo)
 	c := s.secureDial(t, config)
 	c.send("GET / HT")
 	if got := c.code(); got != "408" {

@@ -191,6 +191,10 @@ type ended struct {
 	client            netip.Addr
 }
 
+// waitAtMost is how long a test waits for what must come, and longer than any wait that a
+// test is about: machines are busy. Nothing waits for it when all is well.
+const waitAtMost = 30 * time.Second
+
 // front is a listener with a server that forwards to one service: what
 // core/gateway does, without routes and hooks.
 type front struct {
@@ -227,9 +231,9 @@ func newFront(t testing.TB, o *origin, change ...func(*options)) *front {
 		route: pipeline.Route{
 			Chain: pipeline.NewChain(nil),
 			Name:  "r", BodyLimit: 1 << 20, Buffer: 64 << 10,
-			Timeouts: upstream.Timeouts{Connect: 5 * time.Second, Response: 5 * time.Second, Idle: 5 * time.Second, Total: 10 * time.Second},
+			Timeouts: upstream.Timeouts{Connect: waitAtMost, Response: waitAtMost, Idle: waitAtMost, Total: 2 * waitAtMost},
 		},
-		body: 2 * time.Second,
+		body: waitAtMost,
 	}
 	for _, c := range change {
 		c(&set)
@@ -248,7 +252,7 @@ func newFront(t testing.TB, o *origin, change ...func(*options)) *front {
 	f.route = &set.route
 	f.listener, err = listen.Listen("127.0.0.1:0", listen.Options{
 		Name: "test", Limits: wire.Limits{URI: 8 << 10, Header: 16 << 10, Headers: 100},
-		HeaderTimeout: 5 * time.Second, BodyTimeout: set.body, IdleTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
+		HeaderTimeout: waitAtMost, BodyTimeout: set.body, IdleTimeout: waitAtMost, WriteTimeout: waitAtMost,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +328,7 @@ func (f *front) over() ended {
 	select {
 	case e := <-f.ended:
 		return e
-	case <-time.After(5 * time.Second):
+	case <-time.After(waitAtMost):
 		f.t.Fatal("no exchange ended")
 		return ended{}
 	}
@@ -344,7 +348,7 @@ func (f *front) dial() *caller {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * waitAtMost))
 	return &caller{Conn: conn, t: f.t, r: bufio.NewReader(conn)}
 }
 
@@ -388,9 +392,9 @@ func (f *front) get() reply {
 // eventually waits until ok, and fails the test when it takes too long.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitAtMost); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 5 s: %s", what)
+			t.Fatalf("not within %v: %s", waitAtMost, what)
 		}
 	}
 }

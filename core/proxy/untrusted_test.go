@@ -407,7 +407,7 @@ func TestInterimAnswersDuringASlowUpload(t *testing.T) {
 			}
 		})
 	}
-	for _, size := range []int{3_000_000, 20_000_000} {
+	for _, size := range []int{3_000_000, 10_000_000} {
 		t.Run(fmt.Sprintf("the service is slow to read %d bytes", size), func(t *testing.T) {
 			t.Parallel()
 			o := newOrigin(t, func(l *link) {
