@@ -10,7 +10,7 @@ import (
 // A package in a folder below one that is listed belongs to that one's row.
 var layers = [][]string{
 	0: {"core/fault", "core/clock", "core/setting", "core/meter", "core/clientip", "core/wire", "core/socket", "core/certificate", "core/principal", "migrations"},
-	1: {"core/router", "core/upstream", "core/pipeline", "core/tunnel", "core/token", "core/revocation", "core/apikey", "core/account", "core/session", "core/ticket"},
+	1: {"core/router", "core/upstream", "core/pipeline", "core/tunnel", "core/token", "core/revocation", "core/apikey", "core/account", "core/session", "core/ticket", "core/limit"},
 	2: {"core/plugin", "core/proxy", "core/listen", "core/login", "core/store"},
 	3: {"core/config"},
 	4: {"core/snapshot"},
