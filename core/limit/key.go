@@ -18,7 +18,7 @@ type Counter struct {
 }
 
 // AppendKey appends the name of the counter in any store to dst: that of Redis without
-// the prefix. A value may come from a caller: what is not a letter, a digit, "_" or "-"
+// the prefix. A value may come from a caller: what is not a letter, a digit, "_", "-" or "."
 // is percent-encoded, so that no value reaches into another counter or chooses a slot
 // of a cluster with braces (SECURITY I21).
 func (c *Counter) AppendKey(dst []byte) []byte {
@@ -49,7 +49,7 @@ func appendEscaped(dst []byte, s string) []byte {
 	const hex = "0123456789ABCDEF"
 	for i := range len(s) {
 		switch b := s[i]; {
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '_', b == '-':
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '_', b == '-', b == '.':
 			dst = append(dst, b)
 		default:
 			dst = append(dst, '%', hex[b>>4], hex[b&15])

@@ -15,7 +15,7 @@ func TestRL3_KeysAreTheSpecsNames(t *testing.T) {
 		"rate_limit:user:u1:standard":                  {Level: "user", Value: "u1", Policy: bucket},
 		"rate_limit:ip:2001%3Adb8%3A%3A:standard":      {Level: "ip", Value: "2001:db8::", Policy: bucket},
 		"rate_limit:global:standard":                   {Level: "global", Policy: bucket},
-		"rate_limit:sliding:ip:192%2E0%2E2%2E1:per-ip": {Level: "ip", Value: "192.0.2.1", Policy: window},
+		"rate_limit:sliding:ip:192.0.2.1:per-ip": {Level: "ip", Value: "192.0.2.1", Policy: window},
 		"rate_limit:user:u1:standard@courses":          {Level: "user", Value: "u1", Policy: bucket, Route: "courses"},
 		"rate_limit:user:a%3Ab%7Bc%7D%00%0A:standard":  {Level: "user", Value: "a:b{c}\x00\n", Policy: bucket},
 	} {
