@@ -12,12 +12,12 @@ func TestRL3_KeysAreTheSpecsNames(t *testing.T) {
 	bucket := &limit.Policy{Name: "standard", Algorithm: limit.TokenBucket, Count: 10, Per: time.Second, Burst: 10}
 	window := &limit.Policy{Name: "per-ip", Algorithm: limit.SlidingWindow, Count: 300, Per: 10 * time.Second}
 	for want, c := range map[string]limit.Counter{
-		"rate_limit:user:u1:standard":                  {Level: "user", Value: "u1", Policy: bucket},
-		"rate_limit:ip:2001%3Adb8%3A%3A:standard":      {Level: "ip", Value: "2001:db8::", Policy: bucket},
-		"rate_limit:global:standard":                   {Level: "global", Policy: bucket},
-		"rate_limit:sliding:ip:192.0.2.1:per-ip": {Level: "ip", Value: "192.0.2.1", Policy: window},
-		"rate_limit:user:u1:standard@courses":          {Level: "user", Value: "u1", Policy: bucket, Route: "courses"},
-		"rate_limit:user:a%3Ab%7Bc%7D%00%0A:standard":  {Level: "user", Value: "a:b{c}\x00\n", Policy: bucket},
+		"rate_limit:user:u1:standard":                 {Level: "user", Value: "u1", Policy: bucket},
+		"rate_limit:ip:2001%3Adb8%3A%3A:standard":     {Level: "ip", Value: "2001:db8::", Policy: bucket},
+		"rate_limit:global:standard":                  {Level: "global", Policy: bucket},
+		"rate_limit:sliding:ip:192.0.2.1:per-ip":      {Level: "ip", Value: "192.0.2.1", Policy: window},
+		"rate_limit:user:u1:standard@courses":         {Level: "user", Value: "u1", Policy: bucket, Route: "courses"},
+		"rate_limit:user:a%3Ab%7Bc%7D%00%0A:standard": {Level: "user", Value: "a:b{c}\x00\n", Policy: bucket},
 	} {
 		if got := string(c.AppendKey(nil)); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
