@@ -1,0 +1,3 @@
+// Package limittest holds every store of counters to the behaviour that core/limit
+// promises.
+package limittest
