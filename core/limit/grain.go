@@ -18,23 +18,22 @@ type Grain struct {
 // errCoarse says that a policy's numbers have no common measure that is fine enough.
 var errCoarse = errors.New("the rate and the burst can't be counted exactly; choose a rounder rate, such as 1000/1m, or a smaller burst")
 
-// most is what Burst tokens may be in parts.
-const most = 1 << 52
+const (
+	most    = 1 << 52 // what Burst tokens may be in parts, and as many again
+	longest = 1 << 20 // microseconds that a tick may be
+)
 
 // Grain returns the finest arithmetic of the policy, which is valid. Its Token is 0 if
 // there is none; Validate rejects such a policy.
 func (p *Policy) Grain() Grain {
 	per := p.Per.Microseconds()
-	for tick := int64(1); tick <= per; tick++ {
-		if per%tick != 0 {
-			continue
-		}
-		common := gcd(per, p.Count*tick)
-		if token := per / common; token <= most/(2*max(p.Burst, 1)) {
-			return Grain{Tick: time.Duration(tick) * time.Microsecond, Token: token, Gain: p.Count * tick / common}
-		}
-		if tick > 1<<20 {
-			break
+	shared := gcd(per, p.Count)
+	whole := per / shared // parts of a token with ticks of a microsecond
+	bound := most / (2 * max(p.Burst, 1))
+	// Ticks of n microseconds make a token gcd(whole, n) times smaller.
+	for tick := max((whole+bound-1)/bound, 1); tick <= longest; tick++ {
+		if whole%tick == 0 {
+			return Grain{Tick: time.Duration(tick) * time.Microsecond, Token: whole / tick, Gain: p.Count / shared}
 		}
 	}
 	return Grain{}

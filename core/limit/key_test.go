@@ -40,6 +40,7 @@ func TestPolicyValidate(t *testing.T) {
 		{Algorithm: limit.TokenBucket, Count: 1, Per: time.Second},
 		{Algorithm: limit.TokenBucket, Count: 999_999_937, Per: limit.Longest, Burst: limit.Largest},
 		{Algorithm: limit.SlidingWindow, Count: 1, Per: time.Second, Burst: 1},
+		{Algorithm: limit.SlidingLog, Count: limit.LargestLog + 1, Per: time.Hour},
 		{Algorithm: 9, Count: 1, Per: time.Second},
 	} {
 		if err := p.Validate(); err == nil {

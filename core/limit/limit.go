@@ -17,7 +17,8 @@ const (
 	// that the span only touches count whole: it never admits more in any true window,
 	// and at least 63 of 64 of what it might.
 	SlidingWindow
-	// SlidingLog admits exactly Count in any span of Per. It remembers every admission.
+	// SlidingLog admits exactly Count in any span of Per. It remembers every admission,
+	// so its Count is at most LargestLog.
 	SlidingLog
 )
 
@@ -40,8 +41,9 @@ type Policy struct {
 // Bounds of a policy's numbers. With them no sum overflows 63 bits here nor the 53
 // that a number of Redis's Lua holds exactly.
 const (
-	Largest = 1_000_000_000
-	Longest = 31 * 24 * time.Hour
+	Largest    = 1_000_000_000
+	LargestLog = 100_000
+	Longest    = 31 * 24 * time.Hour
 )
 
 // Capacity is the most that the policy admits at once; no single cost may be above it.
@@ -65,6 +67,8 @@ func (p *Policy) Validate() error {
 		return fmt.Errorf("a token bucket's burst is from 1 to %d", Largest)
 	case p.Algorithm != TokenBucket && p.Burst != 0:
 		return errors.New("only a token bucket has a burst")
+	case p.Algorithm == SlidingLog && p.Count > LargestLog:
+		return fmt.Errorf("a sliding_log remembers each of its requests, so it counts to %d at most; use a sliding_window", LargestLog)
 	case p.Algorithm == TokenBucket && p.Grain().Token == 0:
 		return errCoarse
 	}
