@@ -60,8 +60,7 @@ func testRace(t *testing.T, f Fixture) {
 // others were charged meanwhile is there again in the end.
 func testRaceLevels(t *testing.T, f Fixture) {
 	each(t, func(t *testing.T, a limit.Algorithm) {
-		wide, tight := policy(a, 200, forever), policy(a, 40, forever)
-		wide.Name, tight.Name = "wide", "tight"
+		wide, tight := named("wide", a, 200, forever), named("tight", a, 40, forever)
 		got := f.atOnce(t, 20, func(caller, _ int) []limit.Charge {
 			cs := []limit.Charge{charge(wide, "u", 2), charge(tight, "u", 1), charge(wide, fmt.Sprint("own", caller), 1)}
 			if caller%2 == 0 {
@@ -81,8 +80,7 @@ func testRaceLevels(t *testing.T, f Fixture) {
 
 func testRaceTime(t *testing.T, f Fixture) {
 	each(t, func(t *testing.T, a limit.Algorithm) {
-		p, over := policy(a, 50, 100*time.Millisecond), policy(a, 5000, 100*time.Millisecond)
-		over.Name = "over"
+		p, over := policy(a, 50, 100*time.Millisecond), named("over", a, 5000, 100*time.Millisecond)
 		stop := make(chan struct{})
 		var passed time.Duration
 		var ticking sync.WaitGroup

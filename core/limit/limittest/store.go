@@ -69,7 +69,12 @@ var algorithms = []limit.Algorithm{limit.TokenBucket, limit.SlidingWindow, limit
 
 // policy returns one that admits n at once, and n every per.
 func policy(a limit.Algorithm, n int64, per time.Duration) *limit.Policy {
-	p := &limit.Policy{Name: a.String(), Algorithm: a, Count: n, Per: per}
+	return named("", a, n, per)
+}
+
+// named is a policy with another name, which no policy of another algorithm has.
+func named(name string, a limit.Algorithm, n int64, per time.Duration) *limit.Policy {
+	p := &limit.Policy{Name: name + a.String(), Algorithm: a, Count: n, Per: per}
 	if a == limit.TokenBucket {
 		p.Burst = n
 	}
@@ -215,8 +220,8 @@ func testReset(t *testing.T, f Fixture) {
 func (f Fixture) resets(p *limit.Policy, used int64) (least, most time.Duration) {
 	switch p.Algorithm {
 	case limit.TokenBucket:
-		least = time.Duration(used * int64(p.Per) / p.Count)
-		most = least + time.Microsecond
+		least = time.Duration(used*int64(p.Per)/p.Count) - time.Microsecond
+		most = least + 2*time.Microsecond
 	case limit.SlidingLog:
 		least, most = p.Per, p.Per
 	default: // the slot is yet to end
@@ -291,8 +296,7 @@ func testCost(t *testing.T, f Fixture) {
 
 func testNever(t *testing.T, f Fixture) {
 	each(t, func(t *testing.T, a limit.Algorithm) {
-		p, other := policy(a, 10, forever), policy(a, 20, forever)
-		other.Name = "other"
+		p, other := policy(a, 10, forever), named("other", a, 20, forever)
 		for _, cost := range []int64{11, limit.Largest} {
 			cs := []limit.Charge{charge(other, "u", 1), charge(p, "u", cost)}
 			f.denies(t, 1, cs...)
@@ -347,8 +351,7 @@ func testSlides(t *testing.T, f Fixture) {
 
 func testAllOrNothing(t *testing.T, f Fixture) {
 	each(t, func(t *testing.T, a limit.Algorithm) {
-		wide, middle, tight := policy(a, 10, forever), policy(a, 5, forever), policy(a, 2, forever)
-		wide.Name, middle.Name, tight.Name = "wide", "middle", "tight"
+		wide, middle, tight := named("wide", a, 10, forever), named("middle", a, 5, forever), named("tight", a, 2, forever)
 		all := func() []limit.Charge {
 			return []limit.Charge{charge(wide, "u", 1), charge(middle, "u", 1), charge(tight, "u", 1)}
 		}
