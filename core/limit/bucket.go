@@ -115,11 +115,15 @@ func (t *terms) until(parts int64, m moment) time.Duration {
 		return 0
 	}
 	ticks := (parts + t.grain.Gain - 1) / t.grain.Gain
+	if ticks > int64(Never/t.grain.Tick) {
+		return Never - 1 // 292 years
+	}
 	return time.Duration(ticks)*t.grain.Tick - m.rest
 }
 
 // convert is what parts missing under the terms from are under t: as many tokens, at
-// most all.
+// most all. Who has used more than a smaller burst begins with an empty bucket: to pay
+// off the rest at the new rate could take days.
 func (t *terms) convert(parts int64, from *terms) int64 {
 	if parts/from.grain.Token >= t.burst {
 		return t.full

@@ -65,7 +65,7 @@ func (e *entry) lookLedger(c *Charge, now int64) (admitted, alive bool) {
 	if l.dead {
 		return false, false
 	}
-	l.expire(e.terms, now)
+	now = l.expire(e.terms, now)
 	_, admitted = l.admit(e.terms, c.Cost, c.Bypass)
 	l.report(e.terms, now, c, admitted)
 	return admitted, true
@@ -78,7 +78,7 @@ func (m *Memory) chargeLedger(e *entry, c *Charge, r *receipt, now int64) (admit
 	if l.dead {
 		return false, false
 	}
-	l.expire(e.terms, now)
+	now = l.expire(e.terms, now)
 	taken, admitted := l.admit(e.terms, c.Cost, c.Bypass)
 	r.entry, r.taken, r.stamp = e, taken, e.terms.stamp(now)
 	if taken > 0 {
@@ -114,7 +114,7 @@ func (e *entry) fullness(now int64) (used int64, lasts int64) {
 	if l := e.ledger; l != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.expire(e.terms, now)
+		now = l.expire(e.terms, now)
 		if l.used == 0 {
 			return 0, 0
 		}
@@ -131,7 +131,7 @@ func (e *entry) fullness(now int64) (used int64, lasts int64) {
 // missing is how many parts a bucket with this word is short of full, however old it is.
 func (e *entry) missing(word, now int64) int64 {
 	if now-e.epoch >= 2*e.terms.era {
-		return 0 // in an era it gains more than it holds
+		return 0 // in an era it gains more than it holds, or the era lasts 73 years
 	}
 	return bucket(word).missing(e.terms.at(now - e.epoch))
 }

@@ -12,11 +12,16 @@ import (
 func drawPolicy(t *rapid.T, a Algorithm) *Policy {
 	for {
 		p := &Policy{Name: "p", Algorithm: a}
-		if rapid.Bool().Draw(t, "small") {
+		switch kind := rapid.IntRange(0, 2).Draw(t, "kind"); kind {
+		case 0: // where many tokens come in a tick that is long
+			p.Count = rapid.Int64Range(Largest-1000, Largest).Draw(t, "count")
+			p.Per = time.Duration(rapid.Int64Range(1, 20).Draw(t, "per")) * 10 * time.Second
+			p.Burst = rapid.Int64Range(Largest-1000, Largest).Draw(t, "burst")
+		case 1:
 			p.Count = rapid.Int64Range(1, 20).Draw(t, "count")
 			p.Per = time.Duration(rapid.Int64Range(1000, 50_000).Draw(t, "per")) * time.Microsecond
 			p.Burst = rapid.Int64Range(1, 20).Draw(t, "burst")
-		} else {
+		default:
 			p.Count = rapid.Int64Range(1, Largest).Draw(t, "count")
 			p.Per = time.Duration(rapid.Int64Range(1000, int64(Longest/time.Microsecond)).Draw(t, "per")) * time.Microsecond
 			p.Burst = rapid.Int64Range(1, Largest).Draw(t, "burst")

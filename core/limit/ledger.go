@@ -13,6 +13,7 @@ type ledger struct {
 	records []record // records[head:] count, or did lately
 	head    int
 	used    int64 // the sum of their costs
+	latest  int64 // the time of the last decision
 }
 
 type record struct {
@@ -34,8 +35,12 @@ func (t *terms) stamp(now int64) int64 {
 	return begun + ((slot+1)*per+slots-1)/slots
 }
 
-// expire forgets what no longer counts.
-func (l *ledger) expire(t *terms, now int64) {
+// expire forgets what no longer counts, and returns the time that holds for this decision:
+// who has looked at his clock before others, and comes after them, comes when they did. By
+// a time that went back he would be admitted beside what they have seen to the end.
+func (l *ledger) expire(t *terms, now int64) int64 {
+	now = max(now, l.latest)
+	l.latest = now
 	for l.head < len(l.records) && l.records[l.head].stamp+int64(t.per) <= now {
 		l.used -= l.records[l.head].cost
 		l.head++
@@ -43,6 +48,7 @@ func (l *ledger) expire(t *terms, now int64) {
 	if l.head == len(l.records) {
 		l.records, l.head = l.records[:0], 0
 	}
+	return now
 }
 
 // admit says whether a charge of cost is admitted, after expire, and what of it is to be
@@ -55,8 +61,7 @@ func (l *ledger) admit(t *terms, cost int64, bypass bool) (taken int64, admitted
 	return min(cost, room), true
 }
 
-// insert keeps the order: those who ask at once do not come in the order of their
-// clocks.
+// insert keeps the order: the stamps of another policy's slots may be later.
 func (l *ledger) insert(r record) {
 	l.used += r.cost
 	at := len(l.records)

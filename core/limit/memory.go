@@ -168,6 +168,9 @@ func (m *Memory) look(c *Charge, r *receipt, now int64) (admitted bool, err erro
 			return false, err
 		}
 		if e == nil {
+			if _, err := m.terms(c.Policy); err != nil {
+				return false, err
+			}
 			c.Remaining, c.Reset, c.Wait = c.Policy.Capacity(), 0, 0
 			if c.Cost > c.Remaining && !c.Bypass {
 				c.Wait = Never

@@ -79,10 +79,11 @@ func (m *Memory) renew(c *Charge, r *receipt, now int64) (*entry, error) {
 	i := slots.index(r.print)
 	e := slots[i].Load()
 	if e != nil && (e.terms.numbers != t.numbers || e.old(now)) {
+		next := e.move(t, now)
+		m.retain(next)
 		m.release(e)
-		e = e.move(t, now)
-		m.retain(e)
-		slots[i].Store(e)
+		slots[i].Store(next)
+		e = next
 	}
 	r.entry = e
 	return e, nil
@@ -221,7 +222,7 @@ func (m *Memory) retain(e *entry) {
 	}
 }
 
-// release does the opposite.
+// release does the opposite, for one that has been killed: nobody writes it then.
 func (m *Memory) release(e *entry) {
 	if e.ledger != nil {
 		m.recorded.Add(-int64(cap(e.ledger.records)))
