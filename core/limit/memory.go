@@ -32,9 +32,10 @@ type Memory struct {
 	recorded  atomic.Int64 // records that logs have memory for; written when one grows
 	forgotten atomic.Int64 // written when a counter goes that still counted
 
+	begin   sync.Once // of sweeping, with the first counter
+	end     sync.Once
 	stop    chan struct{}
 	stopped chan struct{}
-	once    sync.Once
 }
 
 // MemoryOptions are the bounds of a Memory. A zero field is its default.
@@ -64,7 +65,8 @@ const (
 
 var _ Store = (*Memory)(nil)
 
-// NewMemory returns a store that has counted nothing. Close it.
+// NewMemory returns a store that has counted nothing. With the first charge it starts a
+// goroutine, which Close ends.
 func NewMemory(c clock.Clock, o MemoryOptions) *Memory {
 	if o.Entries <= 0 {
 		o.Entries = defaultEntries
@@ -82,14 +84,14 @@ func NewMemory(c clock.Clock, o MemoryOptions) *Memory {
 	for i := range m.shards {
 		m.shards[i].slots.Store(newTable(0))
 	}
-	go m.sweeping()
 	return m
 }
 
 // Close ends the sweeping and waits for its end; it may be called again. Take still
 // works after it.
 func (m *Memory) Close() error {
-	m.once.Do(func() { close(m.stop) })
+	m.end.Do(func() { close(m.stop) })
+	m.begin.Do(func() { close(m.stopped) })
 	<-m.stopped
 	return nil
 }
@@ -158,6 +160,12 @@ func (m *Memory) Take(charges []Charge) (denied int, err error) {
 		}
 	}
 	return Admitted, nil
+}
+
+// Look decides one charge as Take would now, and counts nothing.
+func (m *Memory) Look(c *Charge) (admitted bool, err error) {
+	r := receipt{print: m.seeds.of(c.Key)}
+	return m.look(c, &r, m.clock.Mono())
 }
 
 // look decides a charge and counts nothing.

@@ -116,6 +116,7 @@ func (m *Memory) place(c *Charge, r *receipt) (admitted bool, err error) {
 		e.chargeBucket(c, r, now)
 	}
 	s.insert(e)
+	m.begin.Do(func() { go m.sweeping() })
 	return true, nil
 }
 

@@ -63,7 +63,7 @@ func build(o options, d *plugin.Deps) (pipeline.Instance, error) {
 	if rate.Count == 0 {
 		rate = plugin.DefaultRefused()
 	}
-	bucket, release, err := plugin.Keep(d.Keeper, "auth", rate, func() (*refused, error) { return newRefused(rate), nil })
+	bucket, release, err := plugin.Keep(d.Keeper, "auth", rate, func() (*refused, error) { return newRefused(rate, d.Clock) })
 	if err != nil {
 		return pipeline.Instance{}, err
 	}

@@ -75,7 +75,7 @@ func (a *auth) refuseToken(x *pipeline.Exchange, err error) pipeline.Verdict {
 	case errors.Is(err, token.ErrExpired):
 		return a.refuse(x, fault.TokenExpired, err)
 	}
-	a.refused.add(x.Client, x.Timing.Start)
+	a.refused.add(x.Client)
 	return a.refuse(x, fault.TokenInvalid, err)
 }
 
@@ -167,7 +167,7 @@ func (a *auth) refuseKey(x *pipeline.Exchange, err error) pipeline.Verdict {
 		f = fault.InvalidCredentials.Detail("the API key has expired")
 	case errors.Is(err, apikey.ErrInactive):
 	default:
-		a.refused.add(x.Client, x.Timing.Start)
+		a.refused.add(x.Client)
 	}
 	return a.refuse(x, f, err)
 }

@@ -1,21 +1,18 @@
 package auth
 
 import (
-	"hash/maphash"
+	"fmt"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/limit"
 	"github.com/suuupra/gateway/core/setting"
 )
 
-// The size of the table of addresses: 2 MiB, and 64 Ki addresses that misbehave at
-// once. Where there are more, those forget their refusals that had the fewest.
-const (
-	refusedSets = 1 << 13
-	refusedWays = 8
-)
+// refusedAddresses is how many addresses may misbehave at once, in about 6 MB. Where there
+// are more, those forget their refusals that had the fewest.
+const refusedAddresses = 1 << 16
 
 // refused remembers whose credentials were refused lately: one bucket for each IPv4
 // address and each IPv6 /64 (SECURITY I10). Who has emptied it is refused before
@@ -23,78 +20,54 @@ const (
 // with it; what was only out of date empties nothing, or a campus behind one
 // address would lock itself out.
 //
-// It is read by every request that shows a credential, without a lock, and written
-// by refusals alone.
+// It is read by every request that shows a credential: without a lock, and by one load
+// while nobody has emptied his bucket. It is written by refusals alone.
 type refused struct {
-	seed  maphash.Seed
-	each  int64 // nanoseconds that one refusal costs
-	whole int64 // nanoseconds of all that a bucket holds
-
-	used  atomic.Bool // some bucket was ever used: until then reading costs a load
-	mu    sync.Mutex  // of writers
-	slots [][refusedWays]slot
+	clock   clock.Clock
+	policy  *limit.Policy
+	buckets *limit.Memory
+	empty   *limit.Denied
 }
 
-// slot is one bucket: whose it is, and when it will be full again. Each is written
-// under mu, key last; a reader that meets one in between takes it for another's.
-type slot struct{ key, full atomic.Int64 }
-
-func newRefused(rate setting.Rate) *refused {
-	each := max(int64(rate.Per)/rate.Count, 1)
-	return &refused{seed: maphash.MakeSeed(), each: each, whole: each * rate.Count}
-}
-
-// Close is for plugin.Keep: there is nothing to end.
-func (*refused) Close() error { return nil }
-
-// key tells addresses apart; it is never 0.
-func (r *refused) key(client netip.Addr) int64 {
-	b := client.As16()
-	n := len(b)
-	if !client.Unmap().Is4() {
-		n = 8
+func newRefused(rate setting.Rate, c clock.Clock) (*refused, error) {
+	policy := &limit.Policy{Name: "refused", Algorithm: limit.TokenBucket, Count: rate.Count, Per: rate.Per, Burst: rate.Count}
+	if err := policy.Validate(); err != nil {
+		return nil, fmt.Errorf("identity.throttle.refused: %w", err)
 	}
-	return int64(maphash.Bytes(r.seed, b[:n]) | 1)
+	return &refused{clock: c, policy: policy, buckets: limit.NewMemory(c, limit.MemoryOptions{Entries: refusedAddresses}),
+		empty: limit.NewDenied(refusedAddresses)}, nil
+}
+
+// Close is for plugin.Keep.
+func (r *refused) Close() error { return r.buckets.Close() }
+
+// network tells callers apart: the whole of an IPv4 address, or half of another.
+func network(room *[16]byte, client netip.Addr) []byte {
+	*room = client.As16()
+	if client.Unmap().Is4() {
+		return room[:]
+	}
+	return room[:8]
 }
 
 // wait is how long the client must wait until a credential of it is looked at; 0 for
 // not at all. now is of the clock's Mono.
 func (r *refused) wait(client netip.Addr, now int64) time.Duration {
-	if !r.used.Load() {
-		return 0
-	}
-	key := r.key(client)
-	set := &r.slots[uint64(key)>>1%refusedSets]
-	for i := range set {
-		if s := &set[i]; s.key.Load() == key {
-			return time.Duration(max(0, s.full.Load()-now-r.whole+r.each))
-		}
-	}
-	return 0
+	var room [16]byte
+	return r.empty.Until(network(&room, client), now)
 }
 
-// add counts one refusal.
-func (r *refused) add(client netip.Addr, now int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.slots == nil {
-		r.slots = make([][refusedWays]slot, refusedSets)
-		defer r.used.Store(true)
+// add counts one refusal, as far as the bucket goes: of those that were looked at
+// together some may come late.
+func (r *refused) add(client netip.Addr) {
+	var room [16]byte
+	charges := [1]limit.Charge{{Policy: r.policy, Key: network(&room, client), Cost: 1, Bypass: true}}
+	c := &charges[0]
+	if _, err := r.buckets.Take(charges[:]); err != nil || c.Remaining > 0 {
+		return // memory never fails under a valid policy
 	}
-	key := r.key(client)
-	set := &r.slots[uint64(key)>>1%refusedSets]
-	least := &set[0]
-	for i := range set {
-		s := &set[i]
-		if s.key.Load() == key {
-			s.full.Store(min(max(s.full.Load(), now)+r.each, now+r.whole))
-			return
-		}
-		if s.full.Load() < least.full.Load() {
-			least = s
-		}
+	c.Bypass = false
+	if admitted, err := r.buckets.Look(c); err == nil && !admitted {
+		r.empty.Note(c.Key, r.clock.Mono()+int64(c.Wait))
 	}
-	least.key.Store(0)
-	least.full.Store(now + r.each)
-	least.key.Store(key)
 }
