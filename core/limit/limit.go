@@ -81,7 +81,7 @@ type Charge struct {
 	Policy *Policy
 	Key    []byte // by AppendKey; borrowed for the call
 	Cost   int64  // tokens, 1 to Largest; above the policy's Capacity it is always denied
-	Bypass bool   // counted as far as the counter goes, and never denied (SPEC RL5)
+	Bypass bool   // counted as far as the counter goes, and never denied (SPEC RL5); its Wait is 0
 
 	Remaining int64         // tokens left after the decision
 	Reset     time.Duration // until all of Capacity is there again, if nobody asks meanwhile
@@ -96,9 +96,10 @@ const Admitted = -1
 
 // Store counts for one instance or for all. It may be used concurrently.
 type Store interface {
-	// Take charges every one of charges, or, if one of them denies, none (SPEC RL2). It
-	// returns Admitted or the index of the first charge that denies. It waits no longer
-	// than the store's own timeout, and allocates nothing where it counts in memory.
-	// An error says that the store could not decide; then nothing counts as admitted.
+	// Take charges every one of charges, or, if one of them denies, none (SPEC RL2). Two
+	// of them may name one counter: it is charged both. It returns Admitted or the index
+	// of the first charge that denies. It waits no longer than the store's own timeout,
+	// and allocates nothing where it counts in memory. An error says that the store could
+	// not decide; then nothing counts as admitted.
 	Take(charges []Charge) (denied int, err error)
 }
