@@ -8,7 +8,6 @@ import (
 	"github.com/suuupra/gateway/core/clock"
 	"golang.org/x/sys/unix"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,42 +101,52 @@ func running(t *testing.T) time.Duration {
 // A million counters, each of a caller who came once or twice: what they take, how long
 // the longest charge took that made one, and what a charge costs among them.
 func TestAMillionKeys(t *testing.T) {
-	const n = 1_000_000
 	for name, p := range map[string]*limit.Policy{
 		"token_bucket":   bucketOf(100, time.Hour),
 		"sliding_window": {Name: "w", Algorithm: limit.SlidingWindow, Count: 100, Per: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := heap()
-			m := limit.NewMemory(clock.Real(), limit.MemoryOptions{Entries: 1_100_000})
-			defer m.Close()
-			k := newMillion(p, 1<<62)
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			var slow []time.Duration
-			const together = 20 // reading the clock takes longer than a charge
-			for i := range uint64(n / together) {
-				start := running(t)
-				for j := range uint64(together) {
-					if denied, err := m.Take(k.charge(i*together + j)); denied != limit.Admitted || err != nil {
-						t.Fatal(denied, err)
-					}
+			for try := 1; ; try++ { // the machine may have its whims: not three times
+				each, longest := fill(t, p)
+				t.Logf("%d bytes each, the longest pause %s", each, longest)
+				if each >= 200 || each <= 0 {
+					t.Fatalf("%d bytes each, want under 200", each)
 				}
-				if took := running(t) - start; took > time.Millisecond {
-					slow = append(slow, took)
+				if longest < 10*time.Millisecond {
+					return
 				}
-			}
-			each := (heap() - before) / n
-			slices.Sort(slow)
-			t.Logf("%d bytes each, %d times %d charges took over 1 ms, the longest %v", each, len(slow), together, slow[max(0, len(slow)-5):])
-			if m.Len() < n-1 || each >= 200 || each <= 0 {
-				t.Errorf("%d counters of %d bytes, want under 200", m.Len(), each)
-			}
-			if len(slow) > 2 && slow[len(slow)-3] > 10*time.Millisecond { // not by a whim of the machine
-				t.Errorf("charges took %v", slow)
+				if try == 3 {
+					t.Fatalf("a charge took %s", longest)
+				}
 			}
 		})
 	}
+}
+
+// fill makes a million counters, and returns what one takes in bytes and the longest time
+// that a charge took.
+func fill(t *testing.T, p *limit.Policy) (each int64, longest time.Duration) {
+	const n = 1_000_000
+	const together = 20 // reading the clock takes longer than a charge
+	before := heap()
+	m := limit.NewMemory(clock.Real(), limit.MemoryOptions{Entries: 1_100_000})
+	defer m.Close()
+	k := newMillion(p, 1<<62)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for i := range uint64(n / together) {
+		start := running(t)
+		for j := range uint64(together) {
+			if denied, err := m.Take(k.charge(i*together + j)); denied != limit.Admitted || err != nil {
+				t.Fatal(denied, err)
+			}
+		}
+		longest = max(longest, running(t)-start)
+	}
+	if m.Len() < n-1 {
+		t.Errorf("%d counters", m.Len())
+	}
+	return (heap() - before) / n, longest
 }
 
 // A charge among a million counters waits for memory twice, where one of ten finds all in
