@@ -274,7 +274,7 @@ func TestRL6_AnIslandAdmitsItsShare(t *testing.T) {
 				}
 			}
 			age := float64(w.clock.Mono()-begun) + 1000 // stores count whole microseconds
-			bound := rate * age // a bucket that began empty
+			bound := rate * age                         // a bucket that began empty
 			if p.Algorithm != limit.TokenBucket && age > float64(p.Per) {
 				bound = most * (1 + age/float64(p.Per))
 			}

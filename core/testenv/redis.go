@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ type RedisServer struct {
 	t         testing.TB // whom Stop and Start fail; nil for the shared one
 	arguments []string
 	sentinel  bool // arguments are all of them
+	bus       int  // port of a cluster's node
 }
 
 var sharedRedis = sync.OnceValues(func() (*RedisServer, error) { return newRedis() })
@@ -51,6 +53,12 @@ func newRedis(arguments ...string) (*RedisServer, error) {
 		return nil, err
 	}
 	s := &RedisServer{server: place, arguments: arguments}
+	if slices.Contains(arguments, "--cluster-enabled") { // its default, 10000 higher, may be an outgoing connection's
+		if s.bus, err = freePort(); err != nil {
+			return nil, err
+		}
+		s.arguments = append(slices.Clone(arguments), "--cluster-port", strconv.Itoa(s.bus))
+	}
 	if err := s.begin(); err != nil {
 		s.remove(syscall.SIGKILL)
 		return nil, err
@@ -80,6 +88,9 @@ func (s *RedisServer) begin() error {
 
 // Address is where it listens, host:port.
 func (s *RedisServer) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// Bus is the port at which other nodes of a cluster reach it.
+func (s *RedisServer) Bus() string { return strconv.Itoa(s.bus) }
 
 // Stop kills the server, with all that it holds. A second call does nothing.
 func (s *RedisServer) Stop() {

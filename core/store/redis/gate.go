@@ -22,7 +22,7 @@ const mostAsked = 512
 const clusterLanes = 16
 
 var (
-	errSlow   = errors.New("no answer within the timeout")
+	errSlow   = fmt.Errorf("no answer within the timeout: %w", context.DeadlineExceeded)
 	errFull   = errors.New("512 earlier requests are without an answer")
 	errClosed = errors.New("closed")
 	// errUnknown can only be seen while somebody flushes scripts all the time.
