@@ -18,7 +18,9 @@ const patient = 20 * time.Second
 // exactOf opens a store of its own client.
 func exactOf(t testing.TB, o redis.Options, e redis.ExactOptions) *redis.ExactLimits {
 	t.Helper()
-	o.Log = zerolog.Nop()
+	if o.Log = zerolog.Nop(); e.Timeout == patient {
+		o.Timeout = patient // else the connection is given up before
+	}
 	c, err := redis.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
