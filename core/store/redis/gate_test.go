@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,8 +45,26 @@ func arrivals(s limit.Store, lasts time.Duration) (waits []time.Duration, failed
 	return waits, failed
 }
 
+// bare is what a store that hangs costs on this machine at least: the first 512 wait for
+// a timer, the others for nothing.
+type bare struct{ waiting atomic.Int64 }
+
+func (b *bare) Take([]limit.Charge) (int, error) {
+	if b.waiting.Add(1) <= 512 {
+		<-time.NewTimer(20 * time.Millisecond).C
+	}
+	return 0, nil
+}
+
+// busy is by how much a timer of 20 ms is late on this machine under such arrivals.
+func busy() time.Duration {
+	waits, _ := arrivals(new(bare), 300*time.Millisecond)
+	return max(slices.Max(waits)-20*time.Millisecond, 0)
+}
+
 // While Redis hangs none of 20,000 requests a second waits longer than the timeout and
-// 10 ms. A machine that has other things to do gets several chances to show it.
+// 10 ms. A machine that has other things to do gets several chances to show it, and may be
+// late by what a mere timer is.
 func TestExactWhileRedisHangs(t *testing.T) {
 	server := testenv.NewRedis(t)
 	const timeout = 20 * time.Millisecond
@@ -54,24 +73,25 @@ func TestExactWhileRedisHangs(t *testing.T) {
 	await(t, "it counts", well)
 	goroutines := runtime.NumGoroutine()
 	best := time.Hour
-	for range 8 {
+	for range 12 {
+		late := busy()
 		server.Pause()
 		waits, failed := arrivals(s, 500*time.Millisecond)
 		await(t, "their goroutines are gone", func() bool { return runtime.NumGoroutine() <= goroutines+12 })
 		server.Resume()
 		slices.Sort(waits)
 		worst := waits[len(waits)-1]
-		t.Logf("of %d requests, %d failed; they waited %s in the median, %s in 99 %%, %s at worst",
-			len(waits), failed, waits[len(waits)/2], waits[len(waits)*99/100], worst)
+		t.Logf("of %d requests, %d failed; they waited %s in the median, %s in 99 %%, %s at worst; a timer was late by %s",
+			len(waits), failed, waits[len(waits)/2], waits[len(waits)*99/100], worst, late)
 		if failed != len(waits) {
 			t.Errorf("%d of %d requests were decided by a server that hangs", len(waits)-failed, len(waits))
 		}
 		await(t, "it counts again", well)
-		if best = min(best, worst); best <= timeout+10*time.Millisecond {
+		if best = min(best, worst-late); best <= timeout+10*time.Millisecond {
 			return
 		}
 	}
-	t.Errorf("the worst wait was never below %s", best)
+	t.Errorf("the worst wait was never below %s, beyond what a timer was late", best)
 }
 
 // Whoever finds 512 before him who are without an answer is told so at once.
