@@ -3,6 +3,7 @@ package redis_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -86,6 +87,31 @@ func TestExactIsAStoreInACluster(t *testing.T) {
 				return limittest.Fixture{Store: s, Advance: time.Sleep, Exact: true, Settles: prefix == ""}
 			})
 		})
+	}
+}
+
+// A slot is what the servers say, whatever the key.
+func TestSlots(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewRedis(t, "--cluster-enabled", "yes")
+	keys := []string{"", "123456789", "{}", "{}a", "{a}b", "a{b}c", "a{b", "a}b{c}", "{{a}}", "a{}{b}", "}{", "\x00{\xff}\n", strings.Repeat("k", 5000)}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		key := make([]byte, random.IntN(12))
+		for i := range key {
+			key[i] = "{}ab\x00\xff"[random.IntN(6)]
+		}
+		keys = append(keys, string(key))
+	}
+	for _, key := range keys {
+		if got, want := redis.SlotOf([]byte(key)), server.Do(t, "CLUSTER", "KEYSLOT", key); ":"+strconv.Itoa(int(got)) != want {
+			t.Errorf("%q lies in %d, want %s", key, got, want)
+		}
+	}
+	for slot, tag := range redis.SlotTags() {
+		if got := redis.SlotOf([]byte("epoch:{" + tag + "}")); int(got) != slot {
+			t.Errorf("%s lies in %d, want %d", tag, got, slot)
+		}
 	}
 }
 

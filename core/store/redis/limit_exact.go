@@ -49,6 +49,9 @@ type ExactOptions struct {
 // that slot and moves with it.
 //
 // A call that is late may still be run, so no call is ever made twice.
+//
+// A Redis that loses its data, or a replica that takes over without the last of them, admits
+// what was lost once more: for each such time at most the policy's capacity.
 type ExactLimits struct {
 	client   *Client
 	gate     *gate

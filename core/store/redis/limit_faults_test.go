@@ -244,6 +244,28 @@ func TestExactBrokenConnections(t *testing.T) {
 	}
 }
 
+// RL8: each time that Redis loses its data a policy admits its capacity once more, and no
+// more than that.
+func TestRL8_RedisIsWiped(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewRedis(t)
+	s := exactOf(t, redis.Options{Addresses: []string{server.Address()}}, redis.ExactOptions{Timeout: patient})
+	for _, a := range []limit.Algorithm{limit.TokenBucket, limit.SlidingWindow, limit.SlidingLog} {
+		const wipes = 5
+		f := floodOf(t, s, 8, func() []limit.Charge { return one(policyOf(a, 50, 24*time.Hour), a.String()) })
+		for range wipes {
+			denied := f.denied.Load()
+			await(t, "it is exhausted", func() bool { return f.denied.Load() > denied+20 })
+			server.FlushAll(t)
+		}
+		await(t, "it is exhausted", func() bool { return server.Do(t, "EXISTS", a.String()) == ":1" && f.admitted.Load() >= 50*(1+wipes) })
+		f.end()
+		if got := f.admitted.Load(); got != 50*(1+wipes) || f.failed.Load() > 0 {
+			t.Errorf("%s: %d were admitted, want 50 and 50 for each of %d wipes; %d failed", a, got, wipes, f.failed.Load())
+		}
+	}
+}
+
 func TestExactClosed(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
