@@ -6,7 +6,8 @@
 // A [Policy] says how many, and is found by name in [Policies], where it may change. A
 // [Counter] is whom it counts. A [Charge] takes tokens from one counter, and a [Store]
 // decides all charges of a request at once: [Memory] for one instance, package
-// store/redis for all, and [Islands] by an instance's share while that is away. [Denied]
+// store/redis for all, [Leased] for all by tokens that it takes from there ahead of need, and
+// [Islands] by an instance's share while that is away. [Denied]
 // repeats a store's denials where asking it would cost too much. What every store must do
 // is written down in limittest.
 //
