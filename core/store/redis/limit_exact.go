@@ -23,7 +23,7 @@ var limitExactScript string
 // limitWithin is how long a request waits for its decision by default.
 const limitWithin = 20 * time.Millisecond
 
-// epochKey tells since when there is data: see limit_exact.lua.
+// epochKey tells since when there is data: see limit_counter.lua.
 const epochKey = "rate_limit:epoch"
 
 // keyFault is how a script's error begins that is about one key.
@@ -34,8 +34,8 @@ type ExactOptions struct {
 	// Timeout is how long Take waits for Redis; default 20 ms.
 	Timeout time.Duration
 	// LeaseLife is the lifetime of leases that other instances may take from the same
-	// counters. A bucket that is not there starts empty in a Redis that has had data for
-	// less than that. 0: there are none.
+	// counters. In a Redis that has had data for less than that, a bucket that is not there
+	// starts when it is over, and empty. 0: there are none.
 	LeaseLife time.Duration
 }
 
@@ -73,7 +73,7 @@ func NewExactLimits(client *Client, o ExactOptions) *ExactLimits {
 		o.Timeout = limitWithin
 	}
 	e := &ExactLimits{
-		client: client, gate: newGate(client, o.Timeout), exact: newScript(limitExactScript), refund: newScript(limitRefundScript),
+		client: client, gate: newGate(client, o.Timeout), exact: newScript(limitCounterScript + limitExactScript), refund: newScript(limitRefundScript),
 		life: strconv.FormatInt(max(o.LeaseLife, 0).Microseconds(), 10), cluster: client.options.Mode == Cluster,
 	}
 	e.splits.New = func() any {
@@ -186,7 +186,7 @@ func (e *ExactLimits) complete(a *ask) {
 		a.keys = append(a.keys, names[begin:end])
 		begin = end
 	}
-	if e.epochs != nil && a.script == e.exact {
+	if e.epochs != nil && a.script != e.refund {
 		a.keys = append(a.keys, e.epochs[int(a.slot)%len(e.epochs)])
 	}
 }
