@@ -31,7 +31,10 @@ type Set struct {
 	mu       sync.Mutex // guards all below: taken to make metrics and to write them
 	families map[string]*family
 	routes   map[routeKey]*RouteSeries
+	tallies  map[string]*Tally
 	swept    time.Time // when routes were last looked through
+
+	identities identities
 }
 
 // family is all series of one name.
@@ -59,10 +62,12 @@ func NewSet(now func() time.Time) *Set {
 	for n < uint32(runtime.GOMAXPROCS(0)) {
 		n *= 2
 	}
-	return &Set{
+	s := &Set{
 		now: now, stripes: n, durations: newScale(durationBounds),
-		families: map[string]*family{}, routes: map[routeKey]*RouteSeries{}, swept: now(),
+		families: map[string]*family{}, routes: map[routeKey]*RouteSeries{}, tallies: map[string]*Tally{}, swept: now(),
 	}
+	s.identities.known.Store(&map[caller]bool{})
+	return s
 }
 
 // Label is one name with its value. Values may hold anything; "le" names the
