@@ -28,6 +28,7 @@ const benchRow = 1
 var inRow = []struct{ importer, imported, why string }{
 	{"core/pipeline", "core/router", "an exchange carries the parameters of its match"},
 	{"core/pipeline", "core/upstream", "a route names its service, an exchange its endpoint"},
+	{"core/pipeline", "core/limit", "an exchange carries what its rate limits said"},
 	{"core/session", "core/token", "a session is a family of tokens"},
 	{"core/session", "core/revocation", "a session that ends has its tokens refused"},
 	{"core/ticket", "core/token", "a ticket stands for a token"},
@@ -39,7 +40,7 @@ var narrowed = []struct {
 	only     []string // of this module
 	why      string
 }{
-	{"core/config", append(slices.Clone(layers[0]), "core/router"), "the YAML language knows patterns, and nothing of what runs them"},
+	{"core/config", append(slices.Clone(layers[0]), "core/router", "core/limit"), "the YAML language knows patterns and the numbers of policies, and nothing of what runs them"},
 }
 
 // reserved are imports that only some packages may have.

@@ -122,6 +122,12 @@ type Exchange struct {
 	// place of the fields that say so (SECURITY I7).
 	Voucher string
 
+	// Presents says that a credential of a kind that its route looks at was shown, good
+	// or bad. It is known from Guard on, to what runs behind plugin auth.
+	Presents bool
+	// Limits are what the request was charged to, and what came of it.
+	Limits Limits
+
 	// WebSocket says that the request is a WebSocket's handshake by its method, version,
 	// Connection and Upgrade, and has no body (SECURITY C5). Its Sec-WebSocket fields
 	// have not been looked at.
@@ -251,8 +257,9 @@ func (x *Exchange) CorrelationID() []byte { return x.correlation[:x.idLength] }
 // Reset makes the exchange as good as new, but for its buffers and stripe.
 func (x *Exchange) Reset() {
 	x.Params.Reset()
+	x.Limits.Reset()
 	*x = Exchange{
-		Params: x.Params, Stripe: x.Stripe, Done: x.Done,
+		Params: x.Params, Limits: x.Limits, Stripe: x.Stripe, Done: x.Done,
 		correlation: x.correlation,
 		pathBuffer:  x.pathBuffer[:0], hostBuffer: x.hostBuffer[:0], target: x.target[:0],
 	}

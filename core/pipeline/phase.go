@@ -58,7 +58,9 @@ type Instance struct {
 	// Interim, if not nil, edits each interim answer (1xx) of a service before it goes to
 	// the client: no phase sees those. It must not keep the header beyond its return.
 	Interim func(*fasthttp.ResponseHeader)
-	Close   func()
+	// Notes are what `gateway explain` shows of the instance beside its hooks, a line each.
+	Notes []string
+	Close func()
 }
 
 // Named is an instance with what `gateway explain` says about it.

@@ -60,6 +60,10 @@ func TestResetForgetsEverything(t *testing.T) {
 			if x.Params.Len() != 0 {
 				t.Error("Params survived Reset")
 			}
+		case "Limits":
+			if len(x.Limits.Charges)+len(x.Limits.Levels)+len(x.Limits.keys) != 0 {
+				t.Error("Limits survived Reset")
+			}
 		default:
 			if !got.Field(i).IsZero() {
 				t.Errorf("%s survived Reset: %v", name, got.Field(i))

@@ -39,7 +39,7 @@ type auth struct {
 	covered                          [16]principal.Credential
 	issuers                          []string // whose tokens are taken, "" for our own; nil: all
 	all, any                         []string // scopes
-	claims                           []condition
+	claims                           []principal.Claim
 	narrow                           []byte // WWW-Authenticate of who holds too few scopes
 	authorizes                       bool   // there is an Authorize hook
 	mute                             map[string]any
@@ -98,11 +98,11 @@ func (a *auth) compile(o options, serving bool) error {
 		a.issuers = append(a.issuers, name)
 	}
 	for pointer, values := range o.Claims {
-		steps, err := parsePointer(pointer)
+		claim, err := principal.ParseClaim(pointer, values)
 		if err != nil {
 			return fmt.Errorf("claims: %s: %w", pointer, err)
 		}
-		a.claims = append(a.claims, condition{steps, values})
+		a.claims = append(a.claims, claim)
 	}
 	a.narrow = []byte(`Bearer error="insufficient_scope", scope="` + strings.Join(slices.Concat(a.all, a.any), " ") + `"`)
 	return nil
@@ -127,7 +127,9 @@ func (a *auth) hooks(o options, shown bool, instance *pipeline.Instance) {
 // guard is the Guard hook: whose address was refused too often lately is not looked
 // at (SECURITY I10). Who shows nothing costs nothing, and is not concerned.
 func (a *auth) guard(x *pipeline.Exchange) pipeline.Verdict {
+	x.Presents = true
 	if !x.Head.Names.Has(wire.NameAuthorization|wire.NameAPIKey) && (a.takes&principal.Ticket == 0 || !holdsTicket(x.Query)) {
+		x.Presents = a.takes&principal.Certificate != 0 && certified(x)
 		return pipeline.Continue
 	}
 	if wait := a.refused.wait(x.Client, x.Timing.Start); wait > 0 {
@@ -257,7 +259,7 @@ func (a *auth) authorize(x *pipeline.Exchange) pipeline.Verdict {
 		return a.pass(x) // a key or certificate says nothing of its holder
 	}
 	for i := range a.claims {
-		if !a.claims[i].holds(x.Claims) {
+		if !a.claims[i].Holds(x.Claims) {
 			return a.refuse(x, fault.Forbidden.Detail("the token does not say of its holder what this route asks for"), nil)
 		}
 	}

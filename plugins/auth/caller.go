@@ -175,14 +175,18 @@ func (a *auth) refuseKey(x *pipeline.Exchange, err error) pipeline.Verdict {
 // readCertificate takes the certificate that the listener has verified. It belongs to
 // the connection, so that it is looked at only where the route asks for it.
 func (c *caller) readCertificate(x *pipeline.Exchange) {
-	state := x.Peer.TLS
-	if state == nil || len(state.VerifiedChains) == 0 {
+	if !certified(x) {
 		return
 	}
 	c.have |= principal.Certificate
-	if name := nameOf(state.PeerCertificates[0]); len(name) <= longestName && visible(name) {
+	if name := nameOf(x.Peer.TLS.PeerCertificates[0]); len(name) <= longestName && visible(name) {
 		c.certificate = name
 	}
+}
+
+// certified says whether the listener has verified a certificate of the client.
+func certified(x *pipeline.Exchange) bool {
+	return x.Peer.TLS != nil && len(x.Peer.TLS.VerifiedChains) > 0
 }
 
 // nameOf is what a certificate calls its holder: the common name, else the first URI,

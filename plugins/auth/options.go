@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/suuupra/gateway/core/principal"
 	"github.com/suuupra/gateway/core/setting"
@@ -153,7 +152,7 @@ func check(o options, r *setting.Report) {
 	}
 	checkScopes(o.Scopes, accept, r)
 	for pointer, values := range o.Claims {
-		if _, err := parsePointer(pointer); err != nil {
+		if _, err := principal.ParseClaim(pointer, values); err != nil {
 			r.AddField("claims", "want JSON pointers such as /plan or /realm_access/roles, got "+strconv.Quote(pointer)+": "+err.Error(), "")
 		}
 		if len(values) == 0 {
@@ -190,26 +189,4 @@ func checkScopes(s scopes, accept accepts, r *setting.Report) {
 	if len(s.All)+len(s.Any) > 0 && slices.Contains(accept, principal.Certificate) {
 		r.WarnField("accept", "a certificate alone holds no scopes: who shows nothing else is refused with 403", "")
 	}
-}
-
-// parsePointer reads a JSON pointer (RFC 6901) to something below the root.
-func parsePointer(s string) ([]string, error) {
-	if !strings.HasPrefix(s, "/") {
-		return nil, fmt.Errorf("it begins with no /")
-	}
-	steps := strings.Split(s[1:], "/")
-	for i, step := range steps {
-		for rest := step; ; {
-			_, after, found := strings.Cut(rest, "~")
-			if !found {
-				break
-			}
-			if !strings.HasPrefix(after, "0") && !strings.HasPrefix(after, "1") {
-				return nil, fmt.Errorf("~ is written ~0, and / within a name ~1")
-			}
-			rest = after
-		}
-		steps[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(step)
-	}
-	return steps, nil
 }

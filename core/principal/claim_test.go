@@ -1,8 +1,10 @@
-package auth
+package principal_test
 
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/suuupra/gateway/core/principal"
 )
 
 func TestClaimsAreComparedAsTheyAreWritten(t *testing.T) {
@@ -46,15 +48,21 @@ func TestClaimsAreComparedAsTheyAreWritten(t *testing.T) {
 		{"/empty", []string{""}, false},
 		{"/map", []string{"pro"}, false},
 	} {
-		steps, err := parsePointer(c.pointer)
+		claim, err := principal.ParseClaim(c.pointer, c.values)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := (&condition{steps, c.values}).holds(claims); got != c.want {
+		if got := claim.Holds(claims); got != c.want {
 			t.Errorf("%s in %q: %v, want %v", c.pointer, c.values, got, c.want)
 		}
 	}
-	if (&condition{[]string{"a"}, []string{"b"}}).holds(nil) {
-		t.Error("no claims at all hold")
+	claim, err := principal.ParseClaim("/a", []string{"b"})
+	if err != nil || claim.Holds(nil) {
+		t.Errorf("no claims at all hold, or %v", err)
+	}
+	for _, bad := range []string{"", "plan", "/a~", "/a~2", "/~1~x"} {
+		if _, err := principal.ParseClaim(bad, nil); err == nil {
+			t.Errorf("%q is a pointer", bad)
+		}
 	}
 }
