@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/plugin"
 	"github.com/suuupra/gateway/core/setting"
 	"github.com/suuupra/gateway/plugins"
 )
@@ -71,10 +72,10 @@ func (s *source) options(seen *observed) config.LoadOptions {
 	known := plugins.All()
 	o := config.LoadOptions{
 		Files: s.files, Env: os.LookupEnv, NoEnv: s.noEnv, ReadFile: seen.readFile, Glob: seen.glob,
-		CheckPlugin: func(name string, n *setting.Node, r *setting.Report) {
+		CheckPlugin: func(name string, n *setting.Node, cfg *config.Config, r *setting.Report) {
 			for _, p := range known {
 				if p.Name == name {
-					p.Check(n, r)
+					p.Check(n, plugin.Around{Policies: cfg.LimitPolicies()}, r)
 				}
 			}
 		},

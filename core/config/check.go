@@ -28,6 +28,7 @@ func check(cfg *Config, o *LoadOptions, r *setting.Report) {
 	c.admin()
 	c.whole()
 	c.stores()
+	c.limiter()
 	c.identity()
 	for _, s := range cfg.Services {
 		c.service(s)
@@ -229,6 +230,6 @@ func (c *checker) plugin(name string, n *setting.Node) {
 	case n.Kind != setting.Map:
 		c.r.AddNode(n, "want a map of options, {} for the defaults, or off; got "+n.Describe(), "")
 	case c.o.CheckPlugin != nil:
-		c.o.CheckPlugin(name, n, c.r.In(n))
+		c.o.CheckPlugin(name, n, c.cfg, c.r.In(n))
 	}
 }

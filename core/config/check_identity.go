@@ -144,6 +144,7 @@ func (c *checker) fileAccounts(i *Identity) {
 			continue
 		}
 		c.scopes(client.Node, "scopes", client.Scopes)
+		c.policyName(client.Node)
 		if n := written(client.Node, "secret_hash"); n != client.Node && !client.SecretHash.IsZero() && !isPasswordHash(client.SecretHash.Reveal()) {
 			c.r.AddNode(n, "want what `gateway hash secret` prints", "")
 		}
@@ -179,6 +180,7 @@ func (c *checker) apiKey(k *APIKey, clients []string) {
 		return
 	}
 	c.scopes(k.Node, "scopes", k.Scopes)
+	c.policyName(k.Node)
 	if len(k.ID) != 16 || strings.ContainsFunc(k.ID, func(r rune) bool { return !isAlphanumeric(r) }) {
 		c.r.Add(k.At, k.Node.Path, "want an id of 16 letters and digits, as `gateway hash key` makes it", "")
 	}

@@ -34,7 +34,7 @@ var pluginTypes = map[string]reflect.Type{
 	"security_headers": reflect.TypeFor[headerOptions](),
 }
 
-func checkPlugin(name string, n *setting.Node, r *setting.Report) {
+func checkPlugin(name string, n *setting.Node, _ *config.Config, r *setting.Report) {
 	switch name {
 	case "access_log":
 		var o logOptions

@@ -34,9 +34,10 @@ type LoadOptions struct {
 	// one of them, every route has it.
 	Plugins []string
 	// CheckPlugin reports what is wrong with the merged options of a plugin.
-	// It is called once for options that several routes share. Nil checks
-	// nothing, and so marks no option as secret.
-	CheckPlugin func(name string, n *setting.Node, r *setting.Report)
+	// It is called once for options that several routes share; of cfg, around them,
+	// the policies may be looked at. Nil checks nothing, and so marks no option as
+	// secret.
+	CheckPlugin func(name string, n *setting.Node, cfg *Config, r *setting.Report)
 	// Reserved are the gateway's own paths on public listeners: literal ones,
 	// or /prefix/{rest...}. A route that names one of them is reported.
 	Reserved []string

@@ -51,7 +51,7 @@ func TestDefaults(t *testing.T) {
 			URI: 8 << 10, Header: 16 << 10, Headers: 100, Body: 10 << 20, Buffer: 64 << 10,
 			HeaderTimeout: setting.Duration(10 * time.Second), BodyTimeout: setting.Duration(30 * time.Second), IdleTimeout: setting.Duration(60 * time.Second),
 		},
-		OddHeaderNames: "drop",
+		Limiter: config.Limiter{Mode: "auto", OnStoreError: "local"}, OddHeaderNames: "drop",
 		Services: []*config.Service{{
 			Name: "a", Balance: "weighted_round_robin", Timeouts: timeouts, Retry: retry,
 			Endpoints:   []*config.Endpoint{{URL: "http://Host.example:9001", Weight: 1, Address: "host.example:9001"}},
@@ -61,7 +61,7 @@ func TestDefaults(t *testing.T) {
 			Match: config.Match{Path: "/a"}, Service: "a", Path: config.PathOptions{EncodedSlashes: "refuse", DoubleSlashes: "merge"},
 			Limits: config.RouteLimits{Body: 10 << 20, Buffer: 64 << 10}, Timeouts: &timeouts, Retry: &config.RouteRetry{Retry: retry},
 		}}},
-		Telemetry: config.Telemetry{Log: config.Log{Level: "info", Format: "json"}},
+		Telemetry: config.Telemetry{Log: config.Log{Level: "info", Format: "json"}, Metrics: config.Metrics{Identities: 100}},
 	}
 	if diff := cmp.Diff(want, cfg, sameConfig); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -253,7 +253,7 @@ func TestPluginsOnce(t *testing.T) {
 			", b: {match: {path: /b}, service: a}, c: {match: {path: /c}, service: a, plugins: {access_log: {to: x}}}}\n"), nil
 	}
 	calls := map[string]int{}
-	o.CheckPlugin = func(name string, n *setting.Node, r *setting.Report) {
+	o.CheckPlugin = func(name string, n *setting.Node, _ *config.Config, r *setting.Report) {
 		calls[name]++
 		if r.Node() != n {
 			t.Error("the report does not look beneath the options")

@@ -106,6 +106,7 @@ func TestWarnAtStart(t *testing.T) {
 		{"identity: {users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "identity:\n  users: {m@example.com: {password_hash: \"$argon2id$\"}}\n", ""},
 		{"identity: {users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "identity: {clients: {c: {scopes: [x]}}}\n", ""}, // a reload puts these in force
 		{"", "identity: {users: {m@example.com: {password_hash: \"$argon2id$\"}}}\n", "a.yaml:1:11: warning: identity: takes effect at the next start"},
+		{"policies: {a: {rate: 1/1s}}\n", "policies: {b: {rate: 1/1s}}\nlimiter: {mode: memory}\n", "a.yaml:2:10: warning: limiter: takes effect at the next start"},
 		{"odd_header_names: refuse\n", "", "a.yaml:1:1: warning: odd_header_names: takes effect at the next start"},
 	} {
 		started, _ := parse(c.before)

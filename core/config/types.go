@@ -3,6 +3,7 @@ package config
 import (
 	"slices"
 
+	"github.com/suuupra/gateway/core/limit"
 	"github.com/suuupra/gateway/core/setting"
 )
 
@@ -22,13 +23,19 @@ type Config struct {
 	// Stores is nil where everything is kept on this machine.
 	Stores *Stores `yaml:"stores" doc:"Servers that keep what must outlive this process or be known to other instances; without them everything is kept on this machine."`
 	// Identity is nil where nothing is said of it: then nobody can be authenticated.
-	Identity       *Identity  `yaml:"identity" doc:"Who may call, and how they prove it."`
+	Identity *Identity `yaml:"identity" doc:"Who may call, and how they prove it."`
+	// Policies and Limiter say how often, and where that is counted; which requests
+	// count is up to plugin rate_limit.
+	Policies       []*Policy  `yaml:"policies,named" doc:"Rate-limit policies by name."`
+	Limiter        Limiter    `yaml:"limiter" doc:"Where requests are counted."`
 	OddHeaderNames string     `yaml:"odd_header_names" default:"drop" enum:"drop|refuse|allow" doc:"What happens to header fields whose names hold other characters than letters, digits and hyphens."`
 	Services       []*Service `yaml:"services,named" doc:"Named groups of endpoints."`
 	Defaults       Defaults   `yaml:"defaults" doc:"What every service and every route starts from."`
 	Profiles       []*Profile `yaml:"profiles,named" sparse:"true" doc:"Named parts of routes, taken by use."`
 	Routes         []*Route   `yaml:"routes,named" doc:"Named routes; their order never matters."`
 	Telemetry      Telemetry  `yaml:"telemetry" doc:"What the gateway tells about itself."`
+
+	policies map[string]*limit.Policy // of Policies, by name
 
 	tree    *setting.Node // the effective tree that all this was decoded from
 	secrets func(setting.Position) bool
@@ -285,7 +292,13 @@ type RouteRetry struct {
 
 // Telemetry is what the gateway tells about itself.
 type Telemetry struct {
-	Log Log `yaml:"log" doc:"The gateway's own log; requests are logged by plugins."`
+	Log     Log     `yaml:"log" doc:"The gateway's own log; requests are logged by plugins."`
+	Metrics Metrics `yaml:"metrics" doc:"What metrics tell."`
+}
+
+// Metrics is what metrics tell beside what they count.
+type Metrics struct {
+	Identities int `yaml:"identities" default:"100" min:"0" max:"10000" doc:"Distinct callers (user and client ids) that labels name; further ones are counted as other, and with 0 all."`
 }
 
 // Log is the gateway's own log.

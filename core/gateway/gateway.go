@@ -17,6 +17,7 @@ import (
 
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/limit"
 	"github.com/suuupra/gateway/core/listen"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/pipeline"
@@ -36,6 +37,7 @@ type Gateway struct {
 	builtIns func(*config.Config) []snapshot.BuiltIn
 	sockets  map[string]*net.TCPListener
 	identity *plugin.Identity
+	limits   *plugin.Limits
 
 	// What outlives snapshots.
 	proxy    *proxy.Proxy
@@ -71,6 +73,9 @@ type Parts struct {
 	Plugins []plugin.Plugin // in the order in which hooks of one phase run
 	// Identity says whose credentials are good; nil: nobody's.
 	Identity *plugin.Identity
+	// Limits counts requests. Its policies are replaced by those of each configuration
+	// that is put in force. nil: no route may count.
+	Limits *plugin.Limits
 	// Barred says of an address that no endpoint may be there; nil: none is barred.
 	Barred func(netip.AddrPort) bool
 	// BuiltIns returns the routes that the program brings along under a
@@ -88,7 +93,10 @@ func newGateway(p Parts) *Gateway {
 	if p.Identity == nil {
 		p.Identity = &plugin.Identity{} // nil is for programs that serve nothing
 	}
-	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, sockets: p.Sockets, identity: p.Identity, stopRenewing: make(chan struct{})}
+	if p.Limits == nil {
+		p.Limits = &plugin.Limits{Policies: limit.NewPolicies(), Denied: limit.NewDenied(1)} // nothing is counted
+	}
+	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, sockets: p.Sockets, identity: p.Identity, limits: p.Limits, stopRenewing: make(chan struct{})}
 	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred, Stays: p.Stays})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)

@@ -19,13 +19,16 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	withdraw := g.limits.Announce(cfg.LimitPolicies())
 	s, err := g.compile(cfg)
 	if err != nil {
+		withdraw()
 		return err
 	}
 	// Nothing can fail from here on.
 	retune()
 	g.replace(s)
+	g.count(cfg)
 	return nil
 }
 

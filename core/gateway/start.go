@@ -25,12 +25,14 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 		g.proxy.Close()
 		return nil, err
 	}
+	g.limits.Announce(cfg.LimitPolicies())
 	s, err := g.compile(cfg)
 	if err != nil {
 		g.proxy.Close()
 		return nil, err
 	}
 	g.snap.Store(s)
+	g.count(cfg)
 	if err := g.bind(cfg); err != nil {
 		err = errors.Join(err, s.Close())
 		g.proxy.Close()
@@ -53,11 +55,17 @@ func (g *Gateway) compile(cfg *config.Config) (*snapshot.Snapshot, error) {
 	}
 	return snapshot.Compile(cfg, snapshot.Parts{
 		Plugins:  g.plugins,
-		Deps:     plugin.Deps{Meter: g.meter, Clock: g.clock, Log: g.log, Keeper: g.keeper, Identity: g.identity},
+		Deps:     plugin.Deps{Meter: g.meter, Clock: g.clock, Log: g.log, Keeper: g.keeper, Identity: g.identity, Limits: g.limits},
 		Services: g.services,
 		Meter:    g.meter,
 		BuiltIns: append(g.redirects(cfg), builtIns...),
 	})
+}
+
+// count puts in force what cfg says of counting.
+func (g *Gateway) count(cfg *config.Config) {
+	g.limits.Replace(cfg.LimitPolicies())
+	g.meter.SetIdentities(cfg.Telemetry.Metrics.Identities)
 }
 
 // bind opens every listener of cfg, or none.

@@ -49,7 +49,9 @@ defaults: {plugins: {tag: {name: one}}}
 	} {
 		cfg, report := config.Load(config.LoadOptions{
 			Files: []string{"gw.yaml"}, ReadFile: func(string) ([]byte, error) { return []byte(c.yaml), nil },
-			Plugins: []string{"tag"}, CheckPlugin: func(_ string, n *setting.Node, r *setting.Report) { marker.Check(n, r) },
+			Plugins: []string{"tag"}, CheckPlugin: func(_ string, n *setting.Node, _ *config.Config, r *setting.Report) {
+				marker.Check(n, plugin.Around{}, r)
+			},
 		})
 		if report.Failed() {
 			t.Fatal(report.Err())

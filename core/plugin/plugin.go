@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/limit"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/setting"
@@ -18,7 +19,7 @@ type Plugin struct {
 	Name string
 
 	options reflect.Type
-	check   func(*setting.Node, *setting.Report)
+	check   func(*setting.Node, Around, *setting.Report)
 	build   func(*setting.Node, *Deps) (pipeline.Instance, error)
 }
 
@@ -32,6 +33,11 @@ type Deps struct {
 	Keeper *Keeper
 	// Identity is nil in programs that only check a configuration.
 	Identity *Identity
+	// Limits is nil in programs that only check a configuration.
+	Limits *Limits
+	// Policies are the rate-limit policies of the configuration that is compiled, by
+	// name; those in force may have other numbers, and are Limits's.
+	Policies map[string]*limit.Policy
 }
 
 // Of declares the plugin name with options of type O, a struct with the tags of
@@ -41,15 +47,24 @@ type Deps struct {
 // options could be decoded. A nil check accepts them all. build compiles options
 // that check accepted.
 func Of[O any](name string, check func(O, *setting.Report), build func(O, *Deps) (pipeline.Instance, error)) Plugin {
+	if check == nil {
+		check = func(O, *setting.Report) {}
+	}
+	return OfAround(name, func(o O, _ Around, r *setting.Report) { check(o, r) }, build)
+}
+
+// OfAround is Of for options that name what stands elsewhere in the configuration.
+// build must not count on what check saw: it may have changed since, as a policy does.
+func OfAround[O any](name string, check func(O, Around, *setting.Report), build func(O, *Deps) (pipeline.Instance, error)) Plugin {
 	return Plugin{
 		Name:    name,
 		options: reflect.TypeFor[O](),
-		check: func(n *setting.Node, r *setting.Report) {
-			decode(n, r, check)
+		check: func(n *setting.Node, around Around, r *setting.Report) {
+			decode(n, r, func(o O, r *setting.Report) { check(o, around, r) })
 		},
 		build: func(n *setting.Node, d *Deps) (pipeline.Instance, error) {
 			var r setting.Report
-			options := decode(n, &r, check)
+			options := decode(n, &r, func(o O, r *setting.Report) { check(o, Around{}, r) })
 			if err := r.Err(); err != nil {
 				return pipeline.Instance{}, fmt.Errorf("options of %s: %w", name, err)
 			}
@@ -64,7 +79,7 @@ func Of[O any](name string, check func(O, *setting.Report), build func(O, *Deps)
 
 // Check decodes the options n strictly and reports every problem to r, each at
 // its place. It starts nothing.
-func (p Plugin) Check(n *setting.Node, r *setting.Report) { p.check(n, r) }
+func (p Plugin) Check(n *setting.Node, around Around, r *setting.Report) { p.check(n, around, r) }
 
 // Build compiles the options n for the route that d names. The caller closes
 // the instance. It fails if Check would, and if something that the options name
@@ -83,7 +98,7 @@ func decode[O any](n *setting.Node, r *setting.Report, check func(O, *setting.Re
 	var own setting.Report
 	setting.Decode(n, &options, &own)
 	setting.Decode(n, &options, r)
-	if !own.Failed() && check != nil {
+	if !own.Failed() {
 		check(options, r.In(n))
 	}
 	return options

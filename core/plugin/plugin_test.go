@@ -84,8 +84,8 @@ func TestCheckNeverChecksWhatCouldNotBeRead(t *testing.T) {
 	p := plugin.Of("p", func(greeting, *setting.Report) { called++ }, buildGreeting)
 	var r setting.Report
 	n := setting.Parse("f.yaml", []byte("times: 9"), &r)
-	p.Check(n, &r)
-	p.Check(n, &r)
+	p.Check(n, plugin.Around{}, &r)
+	p.Check(n, plugin.Around{}, &r)
 	if called != 0 || len(r.Problems()) != 1 {
 		t.Errorf("check was called %d times, problems: %v", called, r.Problems())
 	}

@@ -146,7 +146,7 @@ func (c *compiler) dress(r *pipeline.Route, options map[string]*setting.Node, b 
 func (c *compiler) instances(route string, options map[string]*setting.Node) ([]pipeline.Named, error) {
 	var out []pipeline.Named
 	deps := c.parts.Deps
-	deps.Route = route
+	deps.Route, deps.Policies = route, c.config.LimitPolicies()
 	for _, p := range c.parts.Plugins {
 		node, on := options[p.Name]
 		if !on {

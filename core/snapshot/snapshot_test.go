@@ -69,10 +69,10 @@ func (b *bench) load(yaml string) *config.Config {
 	cfg, report := config.Load(config.LoadOptions{
 		Files: []string{"gw.yaml"}, ReadFile: func(string) ([]byte, error) { return []byte(yaml), nil },
 		Plugins: []string{"counted", "plain"},
-		CheckPlugin: func(name string, n *setting.Node, r *setting.Report) {
+		CheckPlugin: func(name string, n *setting.Node, cfg *config.Config, r *setting.Report) {
 			for _, p := range b.parts.Plugins {
 				if p.Name == name {
-					p.Check(n, r)
+					p.Check(n, plugin.Around{Policies: cfg.LimitPolicies()}, r)
 				}
 			}
 		},

@@ -62,7 +62,7 @@ func TestAnUnknownVariableIsNoProblem(t *testing.T) {
 	r := setting.NewReport(setting.ReportOptions{Tolerant: true})
 	n := setting.Parse("a.yaml", []byte(`{accept: ["${KIND}", [jwt, "${OTHER}"]]}`), r)
 	setting.Expand(n, setting.Variables{Lookup: func(string) (string, bool) { return "", false }, Tolerant: true}, r)
-	Plugin.Check(n, r)
+	Plugin.Check(n, plugin.Around{}, r)
 	if problems := r.Problems(); len(problems) > 0 {
 		t.Errorf("got %v", problems)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/gateway"
+	"github.com/suuupra/gateway/core/limit"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/plugin"
 	"github.com/suuupra/gateway/core/revocation"
@@ -42,6 +43,7 @@ type Options struct {
 	Stays    *revocation.Stays           // of a mirror that the test has made; nil: nobody is revoked
 	Log      io.Writer                   // gets all of the gateway's log; nil: the test shows its errors
 	Identity *plugin.Identity            // nil: nobody can be authenticated
+	Limits   *plugin.Limits              // nil: requests are counted in memory
 }
 
 // base is laid under every configuration: free ports.
@@ -76,9 +78,12 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 	if o.Log != nil {
 		log = zerolog.New(zerolog.SyncWriter(o.Log))
 	}
+	if o.Limits == nil {
+		o.Limits = NewLimits(t, clock.Real())
+	}
 	running, err := gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: set, Log: log, Plugins: g.plugins(), BuiltIns: func(*config.Config) []snapshot.BuiltIn { return o.BuiltIns },
-		Sockets: o.Sockets, Stays: o.Stays, Identity: o.Identity,
+		Sockets: o.Sockets, Stays: o.Stays, Identity: o.Identity, Limits: o.Limits,
 	})
 	if err != nil {
 		t.Fatalf("starting the gateway: %v", err)
@@ -95,6 +100,14 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 	}
 	t.Cleanup(g.stop)
 	return g
+}
+
+// NewLimits returns what counts requests in memory until the test ends.
+func NewLimits(t testing.TB, c clock.Clock) *plugin.Limits {
+	t.Helper()
+	store := limit.NewMemory(c, limit.MemoryOptions{})
+	t.Cleanup(func() { _ = store.Close() }) // it never fails
+	return &plugin.Limits{Store: store, Policies: limit.NewPolicies(), Denied: limit.NewDenied(1 << 10)}
 }
 
 func (g *Gateway) stop() {
@@ -137,10 +150,10 @@ func (g *Gateway) load(yaml string) *config.Config {
 			}
 			return os.ReadFile(name)
 		},
-		CheckPlugin: func(name string, n *setting.Node, r *setting.Report) {
+		CheckPlugin: func(name string, n *setting.Node, cfg *config.Config, r *setting.Report) {
 			for _, p := range g.plugins() {
 				if p.Name == name {
-					p.Check(n, r)
+					p.Check(n, plugin.Around{Policies: cfg.LimitPolicies()}, r)
 				}
 			}
 		},

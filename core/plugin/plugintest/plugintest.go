@@ -58,19 +58,25 @@ func Deps(t testing.TB) *plugin.Deps {
 // "options.yaml:line:column: path: text". Warnings are left out.
 func Problems(t testing.TB, p plugin.Plugin, options string) []string {
 	t.Helper()
-	return texts(report(p, options).Problems())
+	return texts(report(p, options, plugin.Around{}).Problems())
+}
+
+// ProblemsAround is Problems for options that stand among others.
+func ProblemsAround(t testing.TB, p plugin.Plugin, around plugin.Around, options string) []string {
+	t.Helper()
+	return texts(report(p, options, around).Problems())
 }
 
 // Warnings returns what Check warns of, in the same form.
 func Warnings(t testing.TB, p plugin.Plugin, options string) []string {
 	t.Helper()
-	return texts(report(p, options).Warnings())
+	return texts(report(p, options, plugin.Around{}).Warnings())
 }
 
-func report(p plugin.Plugin, options string) *setting.Report {
+func report(p plugin.Plugin, options string, around plugin.Around) *setting.Report {
 	var r setting.Report
 	if n := setting.Parse(Source, []byte(options), &r); !r.Failed() {
-		p.Check(n, &r)
+		p.Check(n, around, &r)
 	}
 	return &r
 }
