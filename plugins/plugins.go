@@ -8,6 +8,7 @@ import (
 	"github.com/suuupra/gateway/plugins/cors"
 	"github.com/suuupra/gateway/plugins/ipfilter"
 	"github.com/suuupra/gateway/plugins/maintenance"
+	"github.com/suuupra/gateway/plugins/ratelimit"
 	"github.com/suuupra/gateway/plugins/securityheaders"
 	"github.com/suuupra/gateway/plugins/websocket"
 )
@@ -22,6 +23,7 @@ func All() []plugin.Plugin {
 		maintenance.Plugin,     // Guard: only those who may come in are told
 		websocket.Plugin,       // Guard: what is let in, and is a handshake
 		auth.Plugin,            // Guard, Authenticate, Authorize, Request, Log
+		ratelimit.Plugin,       // Guard, Limit, Response: behind auth, which says in Guard who shows a credential
 		securityheaders.Plugin, // Response
 		accesslog.Plugin,       // Log
 	}

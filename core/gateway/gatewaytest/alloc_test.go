@@ -145,6 +145,48 @@ defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}}}
 	}
 }
 
+// TestAllocsOfALimitedExchange: a known token, three levels that are charged together
+// and told of in the answer, and a denial of one of them, cost nothing.
+func TestAllocsOfALimitedExchange(t *testing.T) {
+	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+	id := gatewaytest.NewIdentity(t)
+	g := gatewaytest.RunOptions(t, fmt.Sprintf(`
+services: {a: {endpoints: [{url: "%s"}]}}
+policies: {wide: {rate: 1000000/1s}, window: {algorithm: sliding_window, rate: 1000000000/1h}, narrow: {rate: 1/24h}}
+routes:
+  wide: {match: {path: "/wide/{rest...}"}, service: a, plugins: {rate_limit: {levels: {user: {policy: wide}, ip: {policy: window}, global: {policy: wide}}}}}
+  narrow: {match: {path: "/narrow/{rest...}"}, service: a, plugins: {rate_limit: {levels: {user: {policy: narrow}, global: {policy: wide}}}}}
+defaults: {plugins: {auth: {}, access_log: {to: %q, sample: 100%%}, security_headers: {}}}
+`, steady(t, small).URL(), filepath.Join(t.TempDir(), "access.log")), gatewaytest.Options{Identity: &id.Identity})
+	for _, c := range []struct{ name, target, status string }{
+		{"admitted", "/wide/a", "200"},
+		{"denied", "/narrow/a", "429"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			request := "GET " + c.target + " HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + id.Token("ann") + "\r\n\r\n"
+			probe := gatewaytest.Dial(t, g.Address())
+			var answer string
+			for range 3 {
+				probe.Write(request)
+				answer = probe.Read("GET ")
+			}
+			if !bytes.HasPrefix([]byte(answer), []byte("HTTP/1.1 "+c.status+" ")) {
+				t.Fatalf("want %s, got\n%s", c.status, answer)
+			}
+			conn, err := net.Dial("tcp", g.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			got := mallocs(t, conn, []byte(request), len(answer))
+			t.Logf("%.3f allocations an exchange", got)
+			if got > 0.05 {
+				t.Errorf("%.3f allocations an exchange, want none", got)
+			}
+		})
+	}
+}
+
 // TestAllocsOfAnExchangeOverTLS: crypto/tls allocates once for each record that it
 // reads, in the client and in the gateway; the gateway adds nothing.
 func TestAllocsOfAnExchangeOverTLS(t *testing.T) {
