@@ -21,7 +21,7 @@
 //     names that only the gateway may set, finds the client's address, and makes host and path
 //     canonical. Snapshot.Match finds the route, or leaves route "none"; a CORS preflight meets the
 //     route of the request that it asks about. The route's chain runs Guard, Authenticate, Authorize
-//     and Limit.
+//     and Limit, where the request is charged to all its rate limits at once, or to none.
 //  6. forward: the chain runs Request and Lookup; then proxy.RoundTrip picks an endpoint of the
 //     service, sends the request, retries where that is safe, and returns at the response head. A
 //     small answer is buffered, a large or endless one becomes a body stream.
@@ -76,12 +76,21 @@
 // [github.com/suuupra/gateway/core/session.Sessions] who is logged in where. Which store holds what
 // is joined in cmd/gateway/identity.go, and nowhere else.
 //
+// # How often
+//
+// plugins/ratelimit says which counters a request is charged to: it asks one
+// [github.com/suuupra/gateway/core/limit.Store] for all of them in phase Limit. What the store has
+// denied is remembered in [github.com/suuupra/gateway/core/limit.Denied], which Guard asks before any
+// credential is looked at. The numbers are [github.com/suuupra/gateway/core/limit.Policies]: they
+// outlive snapshots, and change under those that stand. Which store counts is joined in
+// cmd/gateway/limits.go.
+//
 // # Layers
 //
 // A package imports only rows below its own (core/arch_test.go holds them to it):
 //
 //	0  fault principal clock setting meter clientip wire socket certificate
-//	1  router upstream pipeline tunnel token revocation apikey account session ticket
+//	1  router upstream pipeline tunnel token revocation apikey account session ticket limit
 //	2  plugin proxy listen login store/redis store/postgres
 //	3  config
 //	4  snapshot

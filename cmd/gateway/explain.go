@@ -30,6 +30,7 @@ type explanation struct {
 	Target    string            `json:"target,omitempty"`
 	Endpoints []string          `json:"endpoints,omitempty"`
 	Hooks     []hookRow         `json:"hooks"`
+	Notes     []noteRow         `json:"notes,omitempty"`
 	Params    map[string]string `json:"parameters,omitempty"`
 	Routes    []router.Step     `json:"routes"`
 }
@@ -39,6 +40,12 @@ type hookRow struct {
 	Phase  string `json:"phase"`
 	Plugin string `json:"plugin"`
 	At     string `json:"at"`
+}
+
+// noteRow is what a plugin says of itself on the route.
+type noteRow struct {
+	Plugin string `json:"plugin"`
+	Text   string `json:"text"`
 }
 
 func newExplain() *cobra.Command {
@@ -186,7 +193,7 @@ func walk(s *compiled, cfg *config.Config, r asked) (*explanation, error) {
 		if x.Head.Asterisk {
 			answer = "204, Allow: every method"
 		}
-		return &explanation{Host: string(x.Host), Route: s.None.Name, Answer: answer, Hooks: hookRows(s.None), Routes: []router.Step{}}, nil
+		return &explanation{Host: string(x.Host), Route: s.None.Name, Answer: answer, Hooks: hookRows(s.None), Notes: noteRows(s.None), Routes: []router.Step{}}, nil
 	}
 	if err := x.SetTarget(s.Path); err != nil {
 		return nil, err
@@ -198,7 +205,7 @@ func walk(s *compiled, cfg *config.Config, r asked) (*explanation, error) {
 func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 	outcome := s.Match(x)
 	r := x.Route
-	e := &explanation{Host: string(x.Host), Path: string(x.Path), Route: r.Name, At: r.At, Routes: s.Explain(x), Hooks: hookRows(r), Params: map[string]string{}}
+	e := &explanation{Host: string(x.Host), Path: string(x.Path), Route: r.Name, At: r.At, Routes: s.Explain(x), Hooks: hookRows(r), Notes: noteRows(r), Params: map[string]string{}}
 	for i := range x.Params.Len() {
 		name, value := x.Params.At(i)
 		e.Params[name] = string(value)
@@ -241,6 +248,16 @@ func hookRows(r *pipeline.Route) []hookRow {
 	return rows
 }
 
+func noteRows(r *pipeline.Route) []noteRow {
+	var rows []noteRow
+	for _, named := range r.Chain.Named() {
+		for _, text := range named.Notes {
+			rows = append(rows, noteRow{named.Plugin, text})
+		}
+	}
+	return rows
+}
+
 func (e *explanation) print(w io.Writer) error {
 	at := ""
 	if e.At != "" {
@@ -253,6 +270,12 @@ func (e *explanation) print(w io.Writer) error {
 	fmt.Fprintln(w, "hooks:")
 	for _, h := range e.Hooks {
 		fmt.Fprintf(w, "  %-13s%-18s%s\n", h.Phase, h.Plugin, h.At)
+	}
+	if len(e.Notes) > 0 {
+		fmt.Fprintln(w, "notes:")
+	}
+	for _, n := range e.Notes {
+		fmt.Fprintf(w, "  %-13s%s\n", n.Plugin, n.Text)
 	}
 	_, err := fmt.Fprintln(w, "routes, in match order:")
 	for _, s := range e.Routes {

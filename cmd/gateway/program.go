@@ -41,6 +41,8 @@ type program struct {
 	admin   *admin.Server
 	// identity says who calls; it is what it was at the start, but for whom the file declares.
 	identity *identity
+	// limits counts requests; where it does so is decided at the start.
+	limits *limits
 
 	// turn lets one reload run at a time, and none once the program stops.
 	turn      sync.Mutex
@@ -87,12 +89,14 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	if p.identity, err = openIdentity(cfg, p.meter, p.log); err != nil {
 		return nil, unlessRefused(cfg, err, stderr)
 	}
+	p.limits = openLimits(cfg, p.identity.stores, p.meter, p.log)
 	p.gateway, err = gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: p.meter, Log: p.log, Plugins: plugins.All(), BuiltIns: p.builtIns, Barred: p.barred,
 		Sockets: sockets, Identity: &p.identity.known, Stays: p.identity.stays(),
+		Limits: p.limits.Limits,
 	})
 	if err != nil {
-		p.identity.close()
+		p.closeParts()
 		return nil, unlessRefused(cfg, err, stderr)
 	}
 	p.inForce.Store(putInForce(cfg, seen, 1))
@@ -102,10 +106,11 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 		Meter: p.meter, Probes: p.probes(cfg), Log: p.log, API: p.api(begun), InternalKeys: p.identity.internalKeys(),
 	})
 	if err := p.admin.Start(); err != nil {
-		defer p.identity.close()
+		defer p.closeParts()
 		return nil, errors.Join(err, p.gateway.Close())
 	}
 	p.identity.start()
+	p.limits.start()
 	p.operators.Store(p.admin.Addr().(*net.TCPAddr))
 	p.admin.Update(cfg.Admin.Hosts, p.tokens(cfg), p.probes(cfg)) // a start that failed must leave no token behind
 	p.attend(o)
@@ -125,6 +130,13 @@ func unlessRefused(cfg *config.Config, err error, stderr io.Writer) error {
 	return refused{exitRefused}
 }
 
+// closeParts ends what outlives the gateway: what counts first, for it tells the stores
+// what is left.
+func (p *program) closeParts() {
+	p.limits.close()
+	p.identity.close()
+}
+
 // announce logs where the program listens, and that it is ready.
 func (p *program) announce() {
 	for _, l := range p.started.Listeners {
@@ -133,6 +145,7 @@ func (p *program) announce() {
 	p.log.Info().Stringer("address", p.admin.Addr()).Msg("listening for operators")
 	p.log.Info().Str("version", version).Int("routes", len(p.started.Routes)).Int("services", len(p.started.Services)).
 		Msg("ready; " + p.identity.whereKept())
+	p.log.Info().Str("mode", p.limits.mode).Msg(p.limits.whereCounted())
 	p.tellReady()
 }
 
@@ -293,7 +306,7 @@ func (p *program) stop(signals <-chan os.Signal) error {
 	close(drained)
 	<-watching
 	err = errors.Join(err, p.admin.Close(ctx))
-	p.identity.close()
+	p.closeParts()
 	if err != nil {
 		p.log.Error().Err(err).Msg("stopped, not everything had ended")
 		return refused{exitCutShort}

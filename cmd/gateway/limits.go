@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/suuupra/gateway/core/clock"
+	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/limit"
+	"github.com/suuupra/gateway/core/meter"
+	"github.com/suuupra/gateway/core/plugin"
+	"github.com/suuupra/gateway/core/store/postgres"
+)
+
+// mostDenied is how many counters are remembered of which nothing is left.
+const mostDenied = 1 << 16
+
+// limits counts requests, by what a running gateway has joined for it. Its policies are
+// those of the configuration with those of PostgreSQL over them (SPEC RL7): the table
+// changes what a file that many instances share says, and at once.
+type limits struct {
+	*plugin.Limits
+	mode string // where requests are counted, as config.LimiterMode says it
+	log  zerolog.Logger
+
+	counts *limit.Memory
+	table  *postgres.Policies // nil without PostgreSQL
+	// What was read last, and the problems that the log has: of openLimits, then of follow.
+	rows map[string]*limit.Policy
+	told []string
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// openLimits joins what cfg names. Nothing runs before start but what sweeps memory.
+func openLimits(cfg *config.Config, s *stores, set *meter.Set, log zerolog.Logger) *limits {
+	l := &limits{mode: config.LimiterMemory, log: log.With().Str("component", "limits").Logger()}
+	l.counts = limit.NewMemory(clock.Real(), limit.MemoryOptions{})
+	l.Limits = &plugin.Limits{Store: l.counts, Policies: limit.NewPolicies(), Denied: limit.NewDenied(mostDenied)}
+	set.Gauge("gateway_rate_limit_counters", "Rate-limit counters that this instance holds in memory.", func() float64 { return float64(l.counts.Len()) })
+	set.CounterFunc("gateway_rate_limit_counters_forgotten_total", "Rate-limit counters that had to go for want of room while they still counted.", func() float64 { return float64(l.counts.Forgotten()) })
+	if s.db != nil {
+		l.table = postgres.NewPolicies(s.db)
+		ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+		defer cancel()
+		l.load(ctx)
+	}
+	return l
+}
+
+// whereCounted says which store counts (SPEC S6).
+func (l *limits) whereCounted() string {
+	return "requests are counted in this process alone: each instance admits what a policy says, and a restart begins anew"
+}
+
+// start runs what keeps policies up to date, until close.
+func (l *limits) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	if l.table == nil {
+		return
+	}
+	changed := make(chan struct{}, 1) // one that waits is enough
+	l.running.Go(func() {
+		l.table.Watch(ctx, func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+	})
+	l.running.Go(func() { l.follow(ctx, changed) })
+}
+
+// loadEvery is how often the table is read though nobody has told of a change: a
+// connection that listens may have died without a word.
+const loadEvery = 5 * time.Second
+
+// follow reads the table whenever it may have changed.
+func (l *limits) follow(ctx context.Context, changed <-chan struct{}) {
+	again := time.NewTicker(loadEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-again.C:
+		}
+		within, cancel := context.WithTimeout(ctx, openWithin)
+		l.load(within)
+		cancel()
+	}
+}
+
+// load puts the policies of the table in force. What can't be read leaves them as they
+// are: a row that makes no sense, its policy. Each problem is told once, until there is
+// another.
+func (l *limits) load(ctx context.Context) {
+	rows, bad, err := l.table.Load(ctx)
+	var problems []string
+	switch {
+	case ctx.Err() == context.Canceled:
+		return
+	case err != nil:
+		problems = append(problems, err.Error())
+	default:
+		for _, name := range slices.Sorted(maps.Keys(bad)) {
+			problems = append(problems, fmt.Sprintf("policy %.64q: %v", name, bad[name]))
+			if last := l.rows[name]; last != nil {
+				rows[name] = last
+			}
+		}
+		l.rows = rows
+		l.Override(rows)
+	}
+	if !slices.Equal(problems, l.told) {
+		for _, text := range problems {
+			l.log.Error().Str("problem", text).Msg("rate_limit_policies can't be put in force as they are; what was in force stays")
+		}
+		l.told = problems
+	}
+}
+
+// close ends it all.
+func (l *limits) close() {
+	if l.stop != nil {
+		l.stop()
+	}
+	l.running.Wait()
+	_ = l.counts.Close() // it never fails
+}
