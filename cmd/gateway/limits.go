@@ -21,6 +21,9 @@ import (
 // mostDenied is how many counters are remembered of which nothing is left.
 const mostDenied = 1 << 16
 
+// trustDenials is for how long the store is not asked about one of them.
+const trustDenials = 10 * time.Second
+
 // limits counts requests, by what a running gateway has joined for it. Its policies are
 // those of the configuration with those of PostgreSQL over them (SPEC RL7): the table
 // changes what a file that many instances share says, and at once.
@@ -43,7 +46,7 @@ type limits struct {
 func openLimits(cfg *config.Config, s *stores, set *meter.Set, log zerolog.Logger) *limits {
 	l := &limits{mode: config.LimiterMemory, log: log.With().Str("component", "limits").Logger()}
 	l.counts = limit.NewMemory(clock.Real(), limit.MemoryOptions{})
-	l.Limits = &plugin.Limits{Store: l.counts, Policies: limit.NewPolicies(), Denied: limit.NewDenied(mostDenied)}
+	l.Limits = &plugin.Limits{Store: l.counts, Policies: limit.NewPolicies(), Denied: limit.NewDenied(mostDenied, trustDenials)}
 	set.Gauge("gateway_rate_limit_counters", "Rate-limit counters that this instance holds in memory.", func() float64 { return float64(l.counts.Len()) })
 	set.CounterFunc("gateway_rate_limit_counters_forgotten_total", "Rate-limit counters that had to go for want of room while they still counted.", func() float64 { return float64(l.counts.Forgotten()) })
 	if s.db != nil {

@@ -93,7 +93,9 @@ func TestRL7_PoliciesOfPostgreSQL(t *testing.T) {
 	r.wantsStatuses("and keeps the count", r.asks(2), "204 429")
 
 	set(1_000_000_000, 2_147_483_647) // can't be counted exactly
-	told := func() int { return strings.Count(r.log.String(), "rate_limit_policies can't be put in force as they are") }
+	told := func() int {
+		return strings.Count(r.log.String(), "rate_limit_policies can't be put in force as they are")
+	}
 	r.eventually("the bad row is told of", func() bool { return told() == 1 })
 	r.wantsStatuses("what was in force stays", r.asks(1), "429")
 

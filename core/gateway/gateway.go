@@ -94,7 +94,7 @@ func newGateway(p Parts) *Gateway {
 		p.Identity = &plugin.Identity{} // nil is for programs that serve nothing
 	}
 	if p.Limits == nil {
-		p.Limits = &plugin.Limits{Policies: limit.NewPolicies(), Denied: limit.NewDenied(1)} // nothing is counted
+		p.Limits = &plugin.Limits{Policies: limit.NewPolicies(), Denied: limit.NewDenied(1, 0)} // nothing is counted
 	}
 	g := &Gateway{clock: p.Clock, meter: p.Meter, log: p.Log, plugins: p.Plugins, builtIns: p.BuiltIns, sockets: p.Sockets, identity: p.Identity, limits: p.Limits, stopRenewing: make(chan struct{})}
 	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred, Stays: p.Stays})

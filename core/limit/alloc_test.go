@@ -17,11 +17,11 @@ import (
 )
 
 func TestAllocsDenied0(t *testing.T) {
-	d := limit.NewDenied(1 << 10)
+	d := limit.NewDenied(1<<10, 0)
 	key := []byte("rate_limit:ip:" + strings.Repeat("f", 40))
-	d.Note(key, 1)
+	d.Note(key, 0, 1)
 	until := int64(2)
-	if n := testing.AllocsPerRun(1000, func() { d.Note(key, until); d.Until(key, 1); until++ }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { d.Note(key, 0, until); d.Until(key, 1); until++ }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

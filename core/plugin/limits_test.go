@@ -11,7 +11,7 @@ import (
 
 func TestRL7_PoliciesOfATableLieOverThoseOfTheFile(t *testing.T) {
 	t.Parallel()
-	l := &plugin.Limits{Policies: limit.NewPolicies(), Denied: limit.NewDenied(10)}
+	l := &plugin.Limits{Policies: limit.NewPolicies(), Denied: limit.NewDenied(10, 0)}
 	of := func(name string, count int64) map[string]*limit.Policy {
 		return map[string]*limit.Policy{name: {Name: name, Algorithm: limit.SlidingWindow, Count: count, Per: time.Minute}}
 	}
@@ -32,9 +32,9 @@ func TestRL7_PoliciesOfATableLieOverThoseOfTheFile(t *testing.T) {
 		if forgot := l.Denied.Until(denied, 1) == 0; forgot != forgets {
 			t.Errorf("%s: forgets who is denied: %v, want %v", what, forgot, forgets)
 		}
-		l.Denied.Note(denied, 100)
+		l.Denied.Note(denied, 0, 100)
 	}
-	l.Denied.Note(denied, 100)
+	l.Denied.Note(denied, 0, 100)
 	l.Replace(of("a", 1))
 	wants("the file's", true, "a", 1)
 	l.Replace(of("a", 1))

@@ -35,7 +35,7 @@ func newRefused(rate setting.Rate, c clock.Clock) (*refused, error) {
 		return nil, fmt.Errorf("identity.throttle.refused: %w", err)
 	}
 	return &refused{clock: c, policy: policy, buckets: limit.NewMemory(c, limit.MemoryOptions{Entries: refusedAddresses}),
-		empty: limit.NewDenied(refusedAddresses)}, nil
+		empty: limit.NewDenied(refusedAddresses, 0)}, nil
 }
 
 // Close is for plugin.Keep.
@@ -68,6 +68,7 @@ func (r *refused) add(client netip.Addr) {
 	}
 	c.Bypass = false
 	if admitted, err := r.buckets.Look(c); err == nil && !admitted {
-		r.empty.Note(c.Key, r.clock.Mono()+int64(c.Wait))
+		now := r.clock.Mono()
+		r.empty.Note(c.Key, now, now+int64(c.Wait))
 	}
 }

@@ -105,7 +105,7 @@ func (l *limiter) limit(x *pipeline.Exchange) pipeline.Verdict {
 		return pipeline.Continue
 	}
 	if wait := x.Limits.Charges[denied].Wait; wait != limit.Never {
-		l.known.Note(x.Limits.Mark(denied), x.Timing.Start+int64(wait))
+		l.known.Note(x.Limits.Mark(denied), x.Timing.Start, x.Timing.Start+int64(wait))
 	}
 	return l.refuse(x, denied)
 }

@@ -107,7 +107,7 @@ func NewLimits(t testing.TB, c clock.Clock) *plugin.Limits {
 	t.Helper()
 	store := limit.NewMemory(c, limit.MemoryOptions{})
 	t.Cleanup(func() { _ = store.Close() }) // it never fails
-	return &plugin.Limits{Store: store, Policies: limit.NewPolicies(), Denied: limit.NewDenied(1 << 10)}
+	return &plugin.Limits{Store: store, Policies: limit.NewPolicies(), Denied: limit.NewDenied(1<<10, 10*time.Second)}
 }
 
 func (g *Gateway) stop() {
