@@ -16,6 +16,7 @@ import (
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/plugin"
 	"github.com/suuupra/gateway/core/store/postgres"
+	"github.com/suuupra/gateway/core/store/redis"
 )
 
 // mostDenied is how many counters are remembered of which nothing is left.
@@ -32,7 +33,7 @@ type limits struct {
 	mode string // where requests are counted, as config.LimiterMode says it
 	log  zerolog.Logger
 
-	counts *limit.Memory
+	closes []func()           // what was joined, last first
 	table  *postgres.Policies // nil without PostgreSQL
 	// What was read last, and the problems that the log has: of openLimits, then of follow.
 	rows map[string]*limit.Policy
@@ -42,13 +43,15 @@ type limits struct {
 	running sync.WaitGroup
 }
 
-// openLimits joins what cfg names. Nothing runs before start but what sweeps memory.
+// openLimits joins what cfg names. Nothing that concerns requests runs before start.
 func openLimits(cfg *config.Config, s *stores, set *meter.Set, log zerolog.Logger) *limits {
-	l := &limits{mode: config.LimiterMemory, log: log.With().Str("component", "limits").Logger()}
-	l.counts = limit.NewMemory(clock.Real(), limit.MemoryOptions{})
-	l.Limits = &plugin.Limits{Store: l.counts, Policies: limit.NewPolicies(), Denied: limit.NewDenied(mostDenied, trustDenials)}
-	set.Gauge("gateway_rate_limit_counters", "Rate-limit counters that this instance holds in memory.", func() float64 { return float64(l.counts.Len()) })
-	set.CounterFunc("gateway_rate_limit_counters_forgotten_total", "Rate-limit counters that had to go for want of room while they still counted.", func() float64 { return float64(l.counts.Forgotten()) })
+	l := &limits{mode: cfg.LimiterMode(), log: log.With().Str("component", "limits").Logger()}
+	l.Limits = &plugin.Limits{Policies: limit.NewPolicies(), Denied: limit.NewDenied(mostDenied, trustDenials)}
+	if l.mode == config.LimiterMemory {
+		l.joinMemory(set)
+	} else {
+		l.joinRedis(cfg, s, set)
+	}
 	if s.db != nil {
 		l.table = postgres.NewPolicies(s.db)
 		ctx, cancel := context.WithTimeout(context.Background(), openWithin)
@@ -58,9 +61,40 @@ func openLimits(cfg *config.Config, s *stores, set *meter.Set, log zerolog.Logge
 	return l
 }
 
+// joinMemory counts in this process.
+func (l *limits) joinMemory(set *meter.Set) {
+	m := limit.NewMemory(clock.Real(), limit.MemoryOptions{})
+	l.Store = m
+	l.closes = append(l.closes, func() { _ = m.Close() }) // it never fails
+	set.Gauge("gateway_rate_limit_counters", "Rate-limit counters that this instance holds in memory.", func() float64 { return float64(m.Len()) })
+	set.CounterFunc("gateway_rate_limit_counters_forgotten_total", "Rate-limit counters that had to go for want of room while they still counted.", func() float64 { return float64(m.Forgotten()) })
+}
+
+// alone is what an instance does by itself, by the words of the configuration.
+var alone = map[string]limit.OnStoreError{"local": limit.Local, "allow": limit.Allow, "deny": limit.Deny}
+
+// joinRedis counts in Redis, and by on_store_error while that does not answer.
+func (l *limits) joinRedis(cfg *config.Config, s *stores, set *meter.Set) {
+	l.mode = config.LimiterExact
+	exact := redis.NewExactLimits(s.hot, redis.ExactOptions{Timeout: time.Duration(cfg.Stores.Redis.Timeout)})
+	instances := redis.NewLimitInstances(s.cold, clock.Real())
+	islands := limit.NewIslands(exact, limit.IslandOptions{
+		OnError: alone[cfg.Limiter.OnStoreError], Instances: instances.Count, Clock: clock.Real(), Meter: set, Log: l.log,
+	})
+	l.Store = islands
+	l.closes = append(l.closes, exact.Close, instances.Close, func() {
+		if err := islands.Close(); err != nil {
+			l.log.Error().Err(err).Msg("closing what counts requests failed")
+		}
+	})
+}
+
 // whereCounted says which store counts (SPEC S6).
 func (l *limits) whereCounted() string {
-	return "requests are counted in this process alone: each instance admits what a policy says, and a restart begins anew"
+	if l.mode == config.LimiterMemory {
+		return "requests are counted in this process alone: each instance admits what a policy says, and a restart begins anew"
+	}
+	return "requests are counted in Redis, by one call for each: all instances together admit what a policy says"
 }
 
 // start runs what keeps policies up to date, until close.
@@ -138,5 +172,7 @@ func (l *limits) close() {
 		l.stop()
 	}
 	l.running.Wait()
-	_ = l.counts.Close() // it never fails
+	for _, end := range slices.Backward(l.closes) {
+		end()
+	}
 }

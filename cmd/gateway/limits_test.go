@@ -124,3 +124,32 @@ func TestRL7_PoliciesOfPostgreSQL(t *testing.T) {
 		return found && p.Policy().Burst == 2 && p.Policy().Per == time.Hour
 	})
 }
+
+// TestRL3_LimitsInRedis are one for two instances; while Redis is away each does what
+// on_store_error says, and afterwards both count together again.
+func TestRL3_LimitsInRedis(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewRedis(t)
+	stores := "stores: {redis: {addresses: \"" + server.Address() + "\", timeout: 1s}}\nlimiter: {mode: exact, on_store_error: %s}\n"
+	denies := boot(t, fmt.Sprintf(limited, fmt.Sprintf(stores, "deny")), serveOptions{})
+	local := boot(t, fmt.Sprintf(limited, fmt.Sprintf(stores, "local")), serveOptions{})
+	if log := denies.log.String(); !strings.Contains(log, `"mode":"exact"`) || !strings.Contains(log, `"message":"requests are counted in Redis`) {
+		t.Errorf("the log does not say where requests are counted:\n%s", log)
+	}
+	denies.wantsStatuses("one here", denies.asks(1), "204")
+	local.wantsStatuses("one there", local.asks(1), "204")
+	denies.wantsStatuses("no third", denies.asks(1), "429")
+	local.wantsStatuses("nor there", local.asks(1), "429")
+
+	server.Stop()
+	for _, r := range []*running{denies, local} {
+		r.limits.Denied.Forget() // what was denied is remembered for a while, whoever is away
+	}
+	denies.eventually("a request without Redis", func() bool { return denies.asks(1) == "503" })
+	local.wantsStatuses("its share begins empty", local.asks(1), "429")
+	server.Start()
+	denies.eventually("both count together again", func() bool {
+		denies.limits.Denied.Forget()
+		return denies.asks(1) != "503"
+	})
+}
