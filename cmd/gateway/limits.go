@@ -75,24 +75,65 @@ var alone = map[string]limit.OnStoreError{"local": limit.Local, "allow": limit.A
 
 // joinRedis counts in Redis, and by on_store_error while that does not answer.
 func (l *limits) joinRedis(cfg *config.Config, s *stores, set *meter.Set) {
-	l.mode = config.LimiterExact
-	exact := redis.NewExactLimits(s.hot, redis.ExactOptions{Timeout: time.Duration(cfg.Stores.Redis.Timeout)})
+	timeout := time.Duration(cfg.Stores.Redis.Timeout)
+	exact := redis.NewExactLimits(s.hot, redis.ExactOptions{Timeout: timeout})
+	l.closes = append(l.closes, exact.Close)
+	var shared limit.Store = exact
+	if l.mode == config.LimiterLeased {
+		shared = l.joinLeases(s, exact, timeout, set)
+	}
 	instances := redis.NewLimitInstances(s.cold, clock.Real())
-	islands := limit.NewIslands(exact, limit.IslandOptions{
+	islands := limit.NewIslands(shared, limit.IslandOptions{
 		OnError: alone[cfg.Limiter.OnStoreError], Instances: instances.Count, Clock: clock.Real(), Meter: set, Log: l.log,
 	})
 	l.Store = islands
-	l.closes = append(l.closes, exact.Close, instances.Close, func() {
+	l.closes = append(l.closes, instances.Close, func() {
 		if err := islands.Close(); err != nil {
 			l.log.Error().Err(err).Msg("closing what counts requests failed")
 		}
 	})
 }
 
+// joinLeases counts by leases from Redis, which go back when this instance ends. A Redis
+// that holds nothing yet opens its counters one lifetime of a lease later: that is waited
+// for here, or the first callers of a new installation would find them empty.
+func (l *limits) joinLeases(s *stores, exact *redis.ExactLimits, timeout time.Duration, set *meter.Set) *limit.Leased {
+	leases := redis.NewLeases(s.hot, redis.LeaseOptions{Timeout: timeout})
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
+	opens, err := leases.Begin(ctx, limit.LeaseLife)
+	if err != nil {
+		l.log.Warn().Err(err).Msg("Redis does not count requests yet")
+	} else if opens > 0 {
+		l.log.Info().Dur("wait_ms", opens).Msg("Redis is empty: its counters open when no lease of before can be left")
+		select {
+		case <-time.After(opens):
+		case <-ctx.Done():
+		}
+	}
+	leased := limit.NewLeased(limit.LeasedOptions{Lessor: leases, Exact: exact, Clock: clock.Real(), Timeout: timeout, Life: limit.LeaseLife})
+	l.closes = append(l.closes, leases.Close, leased.Close)
+	for name, c := range map[string]struct {
+		help string
+		of   func(limit.LeaseCounts) int64
+	}{
+		"gateway_rate_limit_lease_asks_total":            {"Counters that Redis was asked for leases of; several share a call.", func(c limit.LeaseCounts) int64 { return c.Asks }},
+		"gateway_rate_limit_lease_tokens_total":          {"Tokens that this instance took on lease.", func(c limit.LeaseCounts) int64 { return c.Leased }},
+		"gateway_rate_limit_lease_tokens_returned_total": {"Tokens on lease that went back unspent.", func(c limit.LeaseCounts) int64 { return c.Returned }},
+		"gateway_rate_limit_lease_tokens_lost_total":     {"Tokens on lease that were neither spent nor given back in time.", func(c limit.LeaseCounts) int64 { return c.Lost }},
+	} {
+		set.CounterFunc(name, c.help, func() float64 { return float64(c.of(leased.Counts())) })
+	}
+	return leased
+}
+
 // whereCounted says which store counts (SPEC S6).
 func (l *limits) whereCounted() string {
 	if l.mode == config.LimiterMemory {
 		return "requests are counted in this process alone: each instance admits what a policy says, and a restart begins anew"
+	}
+	if l.mode == config.LimiterLeased {
+		return "requests are counted here, by tokens taken from Redis ahead of need: all instances together never admit more than a policy says"
 	}
 	return "requests are counted in Redis, by one call for each: all instances together admit what a policy says"
 }

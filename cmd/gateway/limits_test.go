@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -152,4 +153,34 @@ func TestRL3_LimitsInRedis(t *testing.T) {
 		denies.limits.Denied.Forget()
 		return denies.asks(1) != "503"
 	})
+}
+
+// TestRL3_LeasedByDefault: with Redis, requests are counted by leases. The first start over
+// an empty Redis waits until counters open; then two instances admit together what one would.
+func TestRL3_LeasedByDefault(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewRedis(t)
+	stores := "stores: {redis: {addresses: \"" + server.Address() + "\", timeout: 1s}}\n"
+	first := boot(t, fmt.Sprintf(limited, stores), serveOptions{})
+	second := boot(t, fmt.Sprintf(limited, stores), serveOptions{})
+	log := first.log.String()
+	for _, want := range []string{`"mode":"leased"`, "its counters open when", "by tokens taken from Redis ahead of need"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+	if strings.Contains(second.log.String(), "its counters open when") {
+		t.Error("the second waits, too")
+	}
+	first.wantsStatuses("one here", first.asks(1), "204")
+	second.wantsStatuses("one there", second.asks(1), "204")
+	first.wantsStatuses("no third", first.asks(1), "429")
+	second.wantsStatuses("nor there", second.asks(1), "429")
+	var metrics strings.Builder
+	first.meter.WritePrometheus(&metrics)
+	for _, want := range []string{`gateway_rate_limit_lease_asks_total [1-9]`, `gateway_rate_limit_lease_tokens_lost_total 0\n`, `gateway_rate_limit_mode{mode="shared"} 1`} {
+		if !regexp.MustCompile(want).MatchString(metrics.String()) {
+			t.Errorf("%q is missing in the metrics:\n%s", want, metrics.String())
+		}
+	}
 }

@@ -10,9 +10,11 @@ import (
 	"github.com/suuupra/gateway/core/clock"
 )
 
+// LeaseLife is how long a lease lasts where nothing else is said.
+const LeaseLife = 2 * time.Second
+
 const (
 	leaseWithin = 20 * time.Millisecond
-	leaseLife   = 2 * time.Second
 	// leastLife is of a lease whose tenth is more than clocks are wrong by.
 	leastLife = 50 * time.Millisecond
 	// mostHoldings is how many counters are remembered; more are asked for each time.
@@ -120,7 +122,7 @@ func newLeased(o LeasedOptions) *Leased {
 		l.timeout = leaseWithin
 	}
 	if l.life == 0 {
-		l.life = leaseLife
+		l.life = LeaseLife
 	}
 	l.life = max(l.life, leastLife)
 	l.pool.bell = make(chan struct{}, workerCount)

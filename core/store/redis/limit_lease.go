@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"cmp"
+	"context"
 	"crypto/rand"
 	_ "embed"
 	"fmt"
@@ -18,6 +20,8 @@ var (
 	limitCounterScript string
 	//go:embed limit_lease.lua
 	limitLeaseScript string
+	//go:embed limit_begin.lua
+	limitBeginScript string
 )
 
 // LeaseOptions are what NewLeases needs.
@@ -52,6 +56,21 @@ func newLeases(client *Client, o LeaseOptions, script string) *Leases {
 		script:   newScript(script),
 		instance: "l:" + rand.Text()[:16] + ":",
 	}
+}
+
+// Begin begins the counting in a Redis that holds nothing yet, and returns when counters
+// open there, if leases last life: 0 where they are open. A cluster begins each slot with
+// its first request, so for it Begin does nothing.
+func (l *Leases) Begin(ctx context.Context, life time.Duration) (opens time.Duration, err error) {
+	if l.store.cluster {
+		return 0, nil
+	}
+	client := l.store.client
+	left, err := rueidis.NewLuaScript(limitBeginScript).Exec(ctx, client.Raw(), l.store.epochs, []string{strconv.FormatInt(life.Microseconds(), 10)}).AsInt64()
+	if err != nil || left < 0 || left > life.Microseconds() {
+		return 0, fmt.Errorf("begin to count in Redis: %w", cmp.Or(err, errGarbled))
+	}
+	return time.Duration(left) * time.Microsecond, nil
 }
 
 // Close ends the goroutines, after the answers that they wait for. Lease fails after it.

@@ -72,3 +72,31 @@ func TestRL3_LeasedInACluster(t *testing.T) {
 		t.Errorf("after %s", took)
 	}
 }
+
+// An instance that starts over an empty Redis learns when counters open, and no later one
+// must wait; what is not ours under the key is an error.
+func TestRL8_BeginIsToldOnce(t *testing.T) {
+	server := testenv.NewRedis(t)
+	c, err := redis.Open(t.Context(), redis.Options{Addresses: []string{server.Address()}, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	leases := redis.NewLeases(c, redis.LeaseOptions{})
+	t.Cleanup(leases.Close)
+	opens, err := leases.Begin(t.Context(), time.Hour)
+	if err != nil || opens != time.Hour {
+		t.Errorf("the first is told %s (%v)", opens, err)
+	}
+	if opens, err = leases.Begin(t.Context(), time.Hour); err != nil || opens <= 59*time.Minute || opens >= time.Hour {
+		t.Errorf("the second is told %s (%v)", opens, err)
+	}
+	if opens, err = leases.Begin(t.Context(), time.Microsecond); err != nil || opens != 0 {
+		t.Errorf("one whose leases are over by now is told %s (%v)", opens, err)
+	}
+	server.Do(t, "DEL", "rate_limit:epoch")
+	server.Do(t, "LPUSH", "rate_limit:epoch", "x")
+	if opens, err = leases.Begin(t.Context(), time.Hour); err == nil {
+		t.Errorf("over a list it is told %s", opens)
+	}
+}
