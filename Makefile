@@ -55,7 +55,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 
 # The binary is passed on, so that what is measured is what is built.
 bench: build ## CPU per request beside nginx and HAProxy, interleaved; writes bench/RESULTS.md
-	@.ci/need nginx:nginx haproxy:haproxy wrk:wrk
+	@.ci/need nginx:nginx haproxy:haproxy wrk:wrk redis-server:redis-server
 	go run ./bench/compare -gateway '$(CURDIR)/bin/gateway'
 
 bench-load: RATE ?= 20000

@@ -17,13 +17,15 @@ type setting struct {
 	identity    *identity // nil: clients speak plain HTTP
 	upgrades    bool      // clients open WebSockets
 	known       *known    // nil: credentials are not looked at
+	limits      string    // mode of the limiter; empty: nothing is limited
+	redis       string    // host:port, for the modes that count there
 }
 
 // accessLog is where an access log goes, if there is one.
 func (s *setting) accessLog() string { return filepath.Join(s.dir, "access.log") }
 
-// gatewayYAML is a plain proxy: one route, one service, no plugin but the log; and auth,
-// with one scope, where credentials are looked at.
+// gatewayYAML is a plain proxy: one route, one service, no plugin but the log; auth, with
+// one scope, where credentials are looked at; and limits, where callers are counted.
 func gatewayYAML(s *setting) string {
 	tls := ""
 	if s.identity != nil {
@@ -57,7 +59,15 @@ routes:
 	if s.known != nil {
 		text += s.known.yaml
 	}
-	return text + fmt.Sprintf("defaults: {plugins: {auth: %s, access_log: %s}}\n", auth, logging)
+	levels := ""
+	if s.limits != "" {
+		text += fmt.Sprintf(gatewayPolicies, s.limits)
+		levels = gatewayLevels
+	}
+	if s.redis != "" {
+		text += fmt.Sprintf("stores: {redis: {addresses: [%q], timeout: 1s}}\n", s.redis)
+	}
+	return text + fmt.Sprintf("defaults: {plugins: {auth: %s, access_log: %s%s}}\n", auth, logging, levels)
 }
 
 // nginxConf has the same buffers (64 KiB of a body are kept in memory, nothing
@@ -125,9 +135,12 @@ func haproxyConf(s *setting) string {
 	if s.identity != nil {
 		tls = " ssl crt " + s.identity.both
 	}
-	rules := ""
+	rules, tables := "", ""
 	if s.known != nil {
 		rules = fmt.Sprintf(haproxyRules, s.known.public)
+	}
+	if s.limits != "" {
+		rules, tables = rules+haproxyCounts, haproxyTables
 	}
 	return fmt.Sprintf(`global
   nbthread %d
@@ -142,10 +155,10 @@ defaults
   timeout client 300s
   timeout server 60s
   timeout http-keep-alive 300s
-listen bench
+%slisten bench
   bind 127.0.0.1:%d%s
 %s  server origin %s pool-max-conn %d pool-purge-delay 60s
-`, s.workers, 16*s.connections, s.port, tls, rules, s.origin, 2*s.connections)
+`, s.workers, 16*s.connections, tables, s.port, tls, rules, s.origin, 2*s.connections)
 }
 
 // haproxyRules are what the gateway does with a token, as far as HAProxy can: signature,

@@ -23,6 +23,7 @@
 //
 //	main.go       flags, and the order of things
 //	scenario.go   what is asked for
+//	policies.go   limits, and the Redis that counts them
 //	subject.go    the proxies: how each is started, where it listens
 //	configs.go    their configurations
 //	process.go    child processes, free ports, missing tools

@@ -53,7 +53,7 @@ func parseFlags(args []string, errOut io.Writer) (*options, []scenario, error) {
 	set := flag.NewFlagSet("compare", flag.ContinueOnError)
 	set.SetOutput(errOut)
 	set.StringVar(&o.only, "only", "", "`subjects` to compare: ours,plain,nginx,haproxy,direct (default all; with -open-loop: ours)")
-	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log,tls,handshake,token,key (default all)")
+	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log,tls,handshake,token,key,policy-memory,policy-leased,policy-exact (default all)")
 	set.IntVar(&o.rounds, "rounds", enoughRounds, "`number` of rounds a subject and scenario")
 	set.DurationVar(&o.duration, "duration", 0, "of a round, in whole seconds (default 2s; with -open-loop: 20s)")
 	set.IntVar(&o.connections, "connections", 64, "`number` of client connections")
@@ -135,16 +135,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		options: *o, dir: dir, draw: rand.New(rand.NewPCG(o.seed, 0)),
 		say: func(format string, args ...any) { _, _ = fmt.Fprintf(errOut, format, args...) },
 	}
-	var tools []string
-	if o.openLoopRate == 0 && o.webSockets == 0 {
-		tools = append(tools, "wrk")
-	}
-	for _, proxy := range []string{nginx, haproxy} {
-		if o.wants(proxy) {
-			tools = append(tools, proxy)
-		}
-	}
-	if err := install(ctx, tools...); err != nil {
+	if err := install(ctx, o.tools(chosen)...); err != nil {
 		return err
 	}
 	if err := st.build(ctx); err != nil {
@@ -167,6 +158,12 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	defer st.origin.process.stop()
+	if o.countsInRedis(chosen) {
+		if err := st.startRedis(ctx); err != nil {
+			return err
+		}
+		defer st.redis.process.stop()
+	}
 	report, err := st.report(ctx, chosen)
 	if err != nil {
 		return err
@@ -178,6 +175,28 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	}
 	_, err = io.WriteString(out, report)
 	return err
+}
+
+// tools are the commands that the run needs.
+func (o *options) tools(chosen []scenario) []string {
+	var tools []string
+	if o.openLoopRate == 0 && o.webSockets == 0 {
+		tools = append(tools, "wrk")
+	}
+	for _, proxy := range []string{nginx, haproxy} {
+		if o.wants(proxy) {
+			tools = append(tools, proxy)
+		}
+	}
+	if o.countsInRedis(chosen) {
+		tools = append(tools, "redis-server")
+	}
+	return tools
+}
+
+// countsInRedis says whether some scenario's limits are counted in Redis.
+func (o *options) countsInRedis(chosen []scenario) bool {
+	return o.wants(ours) && o.webSockets == 0 && o.openLoopRate == 0 && slices.ContainsFunc(chosen, func(sc scenario) bool { return sc.inRedis() })
 }
 
 // report measures what was asked for.

@@ -34,7 +34,7 @@ const (
 	promisedTail = "p99, best round"
 )
 
-// promises are what SPEC promises of speed beside nginx, and of what auth may cost.
+// promises are what SPEC promises of speed beside nginx, and of what auth and limits may cost.
 func promises() []promise {
 	return []promise{
 		{scenario: "small", what: promisedCPU, bound: 1.10, figure: cpuOf},
@@ -50,6 +50,11 @@ func promises() []promise {
 		{scenario: "token", what: promisedCPU + ", × plain", bound: 1.08, figure: cpuOf, beside: plain},
 		{scenario: "token", what: promisedCPU + ", × HAProxy", bound: 0.50, figure: cpuOf, beside: haproxy},
 		{scenario: "key", what: promisedCPU + ", × plain", bound: 1.08, figure: cpuOf, beside: plain},
+		{scenario: "policy-memory", what: promisedCPU + ", × plain", bound: 1.20, figure: cpuOf, beside: plain},
+		{scenario: "policy-memory", what: promisedCPU + ", × HAProxy", bound: 0.40, figure: cpuOf, beside: haproxy},
+		{scenario: "policy-leased", what: promisedCPU + ", × plain", bound: 1.20, figure: cpuOf, beside: plain},
+		{scenario: "policy-leased", what: promisedCPU + ", × HAProxy", bound: 0.40, figure: cpuOf, beside: haproxy},
+		{scenario: "policy-exact", what: promisedCPU + ", × plain", bound: 1.70, figure: cpuOf, beside: plain},
 	}
 }
 

@@ -99,11 +99,11 @@ func TestOptions(t *testing.T) {
 		duration  time.Duration
 		bad       string
 	}{
-		"full":             {nil, "bench/RESULTS.md", 10, 2 * time.Second, ""},
-		"part of it":       {[]string{"-only", "nginx,direct"}, "", 10, 2 * time.Second, ""},
+		"full":             {nil, "bench/RESULTS.md", 13, 2 * time.Second, ""},
+		"part of it":       {[]string{"-only", "nginx,direct"}, "", 13, 2 * time.Second, ""},
 		"one scenario":     {[]string{"-scenarios", "post"}, "", 1, 2 * time.Second, ""},
-		"too few rounds":   {[]string{"-rounds", "11"}, "", 10, 2 * time.Second, ""},
-		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 10, 2 * time.Second, ""},
+		"too few rounds":   {[]string{"-rounds", "11"}, "", 13, 2 * time.Second, ""},
+		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 13, 2 * time.Second, ""},
 		"open loop":        {[]string{"-open-loop", "50000"}, "bench/OPENLOOP.md", 1, 20 * time.Second, ""},
 		"short open loop":  {[]string{"-open-loop", "50000", "-duration", "3s"}, "", 1, 3 * time.Second, ""},
 		"unknown subject":  {[]string{"-only", "apache"}, "", 0, 0, "unknown or twice: apache"},
@@ -212,6 +212,32 @@ func TestKnownCallersAreKnown(t *testing.T) {
 		sc.field = k.fields[sc.shows]
 		if got := strings.Contains(sc.script(), "wrk.headers[\""+sc.field.name+"\"] = \""+sc.field.value); got != (sc.shows != "") {
 			t.Errorf("%s: the script is\n%s", sc.name, sc.script())
+		}
+	}
+}
+
+// Where callers are counted, both proxies count at three levels, and nobody is refused.
+func TestLimitsAreCounted(t *testing.T) {
+	t.Parallel()
+	k, err := newKnown(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"memory", "leased", "exact"} {
+		s := &setting{dir: t.TempDir(), origin: "127.0.0.1:7000", port: 7001, admin: 7002, connections: 64, known: k, limits: mode, redis: "127.0.0.1:7003"}
+		name := filepath.Join(s.dir, "gateway.yaml")
+		if err := os.WriteFile(name, []byte(gatewayYAML(s)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, r := config.Load(config.LoadOptions{Files: []string{name}, Plugins: []string{"access_log", "auth", "rate_limit"}})
+		if cfg == nil {
+			t.Fatal(r.Err())
+		}
+		if len(r.Warnings()) > 0 || cfg.Routes[0].Plugins["rate_limit"] == nil || string(cfg.Limiter.Mode) != mode {
+			t.Errorf("warnings %v, rate_limit %v, mode %v", r.Warnings(), cfg.Routes[0].Plugins["rate_limit"], cfg.Limiter.Mode)
+		}
+		if conf := haproxyConf(s); strings.Count(conf, "http-request track-sc") != 3 || strings.Count(conf, "stick-table") != 3 || strings.Contains(conf, "%!") {
+			t.Errorf("HAProxy has\n%s", conf)
 		}
 	}
 }

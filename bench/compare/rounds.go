@@ -102,13 +102,13 @@ func (st *stand) round(ctx context.Context, s *subject, sc *scenario, d time.Dur
 	if err != nil {
 		return nil, err
 	}
-	// The origin works for every proxy; its time is no stranger's.
-	origin := st.origin.process.pid()
+	// The origin and Redis work for the proxies; their time is no stranger's.
+	behind := st.behind()
 	r := &round{subject: s.name, connections: st.connections}
 	if r.before, err = originCounts(ctx, st.origin.address); err != nil {
 		return nil, err
 	}
-	from, err := clocks(pids, origin)
+	from, err := clocks(pids, behind)
 	if err != nil {
 		return nil, err
 	}
@@ -117,15 +117,16 @@ func (st *stand) round(ctx context.Context, s *subject, sc *scenario, d time.Dur
 		return nil, err
 	}
 	r.took = time.Since(start)
-	to, err := clocks(pids, origin)
+	to, err := clocks(pids, behind)
 	if err != nil {
 		return nil, err
 	}
 	r.cpu = to.subject - from.subject
 	r.all = to.machine - from.machine
 	r.part = r.cpu + r.wrk.CPU
-	if s != st.origin {
-		r.part += to.origin - from.origin
+	r.part += to.behind - from.behind
+	if s == st.origin {
+		r.part -= r.cpu // it stands behind itself
 	}
 	if r.after, err = originCounts(ctx, st.origin.address); err != nil {
 		return nil, err
@@ -133,16 +134,26 @@ func (st *stand) round(ctx context.Context, s *subject, sc *scenario, d time.Dur
 	return r, r.check()
 }
 
-// cpuClocks are CPU times at one moment.
-type cpuClocks struct {
-	subject, origin, machine time.Duration
+// behind are the processes that proxies ask.
+func (st *stand) behind() []int {
+	pids := []int{st.origin.process.pid()}
+	if st.redis != nil {
+		pids = append(pids, st.redis.process.pid())
+	}
+	return pids
 }
 
-func clocks(pids []int, origin int) (c cpuClocks, err error) {
+// cpuClocks are CPU times at one moment: of the subject, of what it asks and who asks
+// it, and of the machine.
+type cpuClocks struct {
+	subject, behind, machine time.Duration
+}
+
+func clocks(pids, behind []int) (c cpuClocks, err error) {
 	if c.subject, err = cpuTime(pids); err != nil {
 		return c, err
 	}
-	if c.origin, err = cpuTime([]int{origin}); err != nil {
+	if c.behind, err = cpuTime(behind); err != nil {
 		return c, err
 	}
 	c.machine, err = machineTime()

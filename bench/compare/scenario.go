@@ -18,9 +18,10 @@ type scenario struct {
 	closing bool   // each request has a connection of its own, and so a handshake
 	shows   string // what credential the requests carry, if any, that proxies look at
 	field   field  // that credential
+	limits  string // mode of the limiter, where requests are charged at three levels
 	// subjects that take part; HAProxy logs to a socket, not to a file, so it is
 	// left out where the log is what is measured. nginx verifies no tokens, nor does
-	// HAProxy know API keys.
+	// HAProxy know API keys. HAProxy counts in its own memory, whatever our mode.
 	subjects []string
 }
 
@@ -39,8 +40,21 @@ func scenarios() []scenario {
 		{name: "handshake", title: "GET, 128 bytes, a TLS handshake each", method: "GET", path: "/small", tls: true, closing: true, subjects: proxies},
 		{name: "token", title: "GET, 128 bytes, with one known access token (RS256)", method: "GET", path: "/small", shows: showsToken, subjects: []string{ours, plain, haproxy}},
 		{name: "key", title: "GET, 128 bytes, with one known API key", method: "GET", path: "/small", shows: showsKey, subjects: []string{ours, plain}},
+		policy("memory", "in memory"),
+		policy("leased", "in Redis, leased"),
+		policy("exact", "in Redis, asked each time"),
 	}
 }
+
+// policy is the scenario of a caller with a known token whom three levels of limits
+// count, in a mode of the limiter.
+func policy(mode, where string) scenario {
+	return scenario{name: "policy-" + mode, title: "GET, 128 bytes, a known access token, three limits counted " + where,
+		method: "GET", path: "/small", shows: showsToken, limits: mode, subjects: []string{ours, plain, haproxy}}
+}
+
+// inRedis says whether the limits are counted in Redis.
+func (sc *scenario) inRedis() bool { return sc.limits != "" && sc.limits != "memory" }
 
 // url is the target of the scenario at an address, which is the origin's own or a
 // proxy's.

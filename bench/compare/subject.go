@@ -38,6 +38,7 @@ type stand struct {
 	options
 	dir      string
 	origin   *subject
+	redis    *subject             // nil unless a scenario counts there
 	draw     *rand.Rand           // orders the rounds
 	identity *identity            // of every proxy that speaks TLS
 	known    *known               // whom every proxy knows that looks at credentials
@@ -115,6 +116,10 @@ func (st *stand) start(ctx context.Context, name string, sc *scenario) (*subject
 	}
 	if sc.shows != "" && name != plain {
 		s.known = st.known
+		s.limits = sc.limits
+	}
+	if sc.inRedis() && name == ours {
+		s.redis = st.redis.address
 	}
 	var err error
 	if s.port, err = freePort(); err != nil {

@@ -134,7 +134,7 @@ func (st *stand) echoRound(s *subject, conns []net.Conn, d time.Duration) (sampl
 	if s != st.origin {
 		others = append(others, st.origin.process.pid())
 	}
-	from, err := echoClocks(pids, others)
+	from, err := clocks(pids, others)
 	if err != nil {
 		return out, err
 	}
@@ -144,7 +144,7 @@ func (st *stand) echoRound(s *subject, conns []net.Conn, d time.Duration) (sampl
 	if err != nil {
 		return out, err
 	}
-	to, err := echoClocks(pids, others)
+	to, err := clocks(pids, others)
 	if err != nil {
 		return out, err
 	}
@@ -155,21 +155,8 @@ func (st *stand) echoRound(s *subject, conns []net.Conn, d time.Duration) (sampl
 	}
 	out.cpu = float64(cpu) / float64(time.Microsecond) / float64(n)
 	out.rate = float64(n) / took.Seconds()
-	out.others = max(0, float64(to.machine-from.machine-cpu-(to.origin-from.origin))/float64(took))
+	out.others = max(0, float64(to.machine-from.machine-cpu-(to.behind-from.behind))/float64(took))
 	return out, nil
-}
-
-// echoClocks reads the CPU time of the subject, of all others that take part (as
-// origin) and of the machine.
-func echoClocks(subject, others []int) (c cpuClocks, err error) {
-	if c.subject, err = cpuTime(subject); err != nil {
-		return c, err
-	}
-	if c.origin, err = cpuTime(others); err != nil {
-		return c, err
-	}
-	c.machine, err = machineTime()
-	return c, err
 }
 
 // messageBytes is the payload of a message.
