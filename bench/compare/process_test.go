@@ -35,7 +35,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func TestProcessLife(t *testing.T) {
 	t.Parallel()
-	p := startShell(t, "echo ready; sleep 600 & wait")
+	p := startShell(t, "sleep 600 & echo ready; wait")
 	if err := p.await(context.Background(), func() error {
 		if p.tail() != "ready" {
 			return errors.New("not yet")

@@ -154,6 +154,9 @@ func TestS1_FaultsTellToo(t *testing.T) {
 		}
 		client.Closed()
 	}
+	gatewaytest.Eventually(t, "no connection is left", func() bool { // each client saw its end before the gateway has noted it
+		return strings.Contains(g.Metrics(), `gateway_connections{listener="public"} 0`)
+	})
 	cancel()
 	if err := <-outcome; err != nil {
 		t.Error(err)
