@@ -36,11 +36,11 @@ lint: ## gofmt, vet, staticcheck
 
 test-race: ## pass 1: behaviour, with the race detector
 	@.ci/need $(TESTED_WITH)
-	CGO_ENABLED=1 go test -timeout 5m -race ./...
+	CGO_ENABLED=1 go test -timeout 10m -race ./...
 
 test-plain: ## pass 2: allocations and timing too, writes coverage.out
 	@.ci/need $(TESTED_WITH)
-	go test -timeout 5m -coverpkg=./core/...,./plugins/... -coverprofile=coverage.out ./...
+	go test -timeout 10m -coverpkg=./core/...,./plugins/... -coverprofile=coverage.out ./...
 
 coverage: ## what pass 2 covered, and the packages that need tests most
 	@awk -v least=$(COVERAGE) -f .ci/coverage.awk coverage.out

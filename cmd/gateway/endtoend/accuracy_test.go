@@ -27,7 +27,7 @@ const (
 	instances = 4
 	callers   = 64 // of each instance
 	// runFor is how long a row's callers call.
-	runFor = 6 * time.Second
+	runFor = 4 * time.Second
 	// thinking is the longest that a caller who was refused waits: 256 of them then ask
 	// for more than the policies allow, and leave the machine to others.
 	thinking = 160 * time.Millisecond
@@ -56,6 +56,17 @@ func (c *crowd) begin() {
 func (c *crowd) end() {
 	close(c.stop)
 	c.done.Wait()
+}
+
+// span is the time from the first answer of an admission to the last: what flies in before
+// the first request is charged meets a full bucket.
+func (c *crowd) span() time.Duration {
+	var last time.Duration
+	first := time.Hour
+	for _, a := range c.admitted {
+		first, last = min(first, a.Answered), max(last, a.Answered)
+	}
+	return max(0, last-first)
 }
 
 // call is one caller: it keeps a connection, never asks again for what got no answer,
