@@ -79,12 +79,14 @@ func (l *limits) joinRedis(cfg *config.Config, s *stores, set *meter.Set) {
 	exact := redis.NewExactLimits(s.hot, redis.ExactOptions{Timeout: timeout})
 	l.closes = append(l.closes, exact.Close)
 	var shared limit.Store = exact
+	var answers func() int64
 	if l.mode == config.LimiterLeased {
-		shared = l.joinLeases(s, exact, timeout, set)
+		leased := l.joinLeases(s, exact, timeout, set)
+		shared, answers = leased, leased.Answers
 	}
 	instances := redis.NewLimitInstances(s.cold, clock.Real())
 	islands := limit.NewIslands(shared, limit.IslandOptions{
-		OnError: alone[cfg.Limiter.OnStoreError], Instances: instances.Count, Clock: clock.Real(), Meter: set, Log: l.log,
+		OnError: alone[cfg.Limiter.OnStoreError], Instances: instances.Count, Probe: exact, Answers: answers, Clock: clock.Real(), Meter: set, Log: l.log,
 	})
 	l.Store = islands
 	l.closes = append(l.closes, instances.Close, func() {
@@ -95,8 +97,8 @@ func (l *limits) joinRedis(cfg *config.Config, s *stores, set *meter.Set) {
 }
 
 // joinLeases counts by leases from Redis, which go back when this instance ends. A Redis
-// that holds nothing yet opens its counters one lifetime of a lease later: that is waited
-// for here, or the first callers of a new installation would find them empty.
+// of which nobody has leased yet opens its counters one lifetime of a lease later: that
+// is waited for here, or the first callers of a new installation would find them empty.
 func (l *limits) joinLeases(s *stores, exact *redis.ExactLimits, timeout time.Duration, set *meter.Set) *limit.Leased {
 	leases := redis.NewLeases(s.hot, redis.LeaseOptions{Timeout: timeout})
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
@@ -105,7 +107,7 @@ func (l *limits) joinLeases(s *stores, exact *redis.ExactLimits, timeout time.Du
 	if err != nil {
 		l.log.Warn().Err(err).Msg("Redis does not count requests yet")
 	} else if opens > 0 {
-		l.log.Info().Dur("wait_ms", opens).Msg("Redis is empty: its counters open when no lease of before can be left")
+		l.log.Info().Dur("wait_ms", opens).Msg("nobody has leased from this Redis yet: its counters open when no lease from before a loss of its data can be left")
 		select {
 		case <-time.After(opens):
 		case <-ctx.Done():

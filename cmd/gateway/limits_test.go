@@ -164,7 +164,7 @@ func TestRL3_LeasedByDefault(t *testing.T) {
 	first := boot(t, fmt.Sprintf(limited, stores), serveOptions{})
 	second := boot(t, fmt.Sprintf(limited, stores), serveOptions{})
 	log := first.log.String()
-	for _, want := range []string{`"mode":"leased"`, "its counters open when", "by tokens taken from Redis ahead of need"} {
+	for _, want := range []string{`"mode":"leased"`, "its counters open when", "by tokens taken from Redis ahead of need", "no users, keys or sessions are stored"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}

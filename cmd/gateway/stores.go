@@ -107,6 +107,8 @@ var errNoDirectory = errors.New("the keys that sign tokens are kept in `director
 func (i *identity) whereKept() string {
 	const nothing = "nothing is stored: counters and connections die with this process"
 	switch {
+	case i.cfg == nil && i.cold != nil:
+		return "no users, keys or sessions are stored; connections die with this process"
 	case i.cfg == nil:
 		return nothing
 	case i.db != nil && i.cold != nil:

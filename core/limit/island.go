@@ -46,9 +46,14 @@ type IslandOptions struct {
 	OnError   OnStoreError
 	Instances func() int    // how many share the store, as far as was seen last; nil: one
 	Local     func() Closer // what an island counts in; nil: a Memory with its defaults
-	Clock     clock.Clock
-	Meter     *meter.Set
-	Log       zerolog.Logger
+	// Of a primary that decides some requests without asking the store: Probe always asks
+	// it, and Answers is how often it has answered. Without them the primary's decisions
+	// would pass for signs that the store lives. nil: each decision is the store's.
+	Probe   Store
+	Answers func() int64
+	Clock   clock.Clock
+	Meter   *meter.Set
+	Log     zerolog.Logger
 }
 
 // When an instance is alone, and how it finds back.
@@ -85,6 +90,7 @@ type Islands struct {
 	score   atomic.Int64           // failures less successes, from 0; written with mu
 
 	mu     sync.Mutex // of who changes what is in force
+	heard  int64      // of Answers, when they last told for the store; with mu
 	wake   chan struct{}
 	stop   context.CancelFunc
 	ended  sync.WaitGroup
@@ -111,6 +117,9 @@ func NewIslands(primary Store, o IslandOptions) *Islands {
 	}
 	if o.Local == nil {
 		o.Local = func() Closer { return NewMemory(o.Clock, MemoryOptions{}) }
+	}
+	if o.Probe == nil {
+		o.Probe = primary
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Islands{primary: primary, o: o, wake: make(chan struct{}, 1), stop: stop}
@@ -219,6 +228,7 @@ func (s *Islands) fail(cause error) *island {
 	if i == nil {
 		i = newIsland(s.o)
 		s.island.Store(i)
+		_ = s.answered() // what it has answered before says nothing now
 	}
 	if i.open.Load() {
 		return i
@@ -242,8 +252,21 @@ func (s *Islands) succeed() {
 	if i != nil && i.open.Load() {
 		return // it was asked before; the probes tell
 	}
+	if !s.answered() {
+		return
+	}
 	s.score.Store(max(s.score.Load()-1, 0))
 	s.leave(i)
+}
+
+// answered says whether the store has answered since this was asked last, with mu held.
+func (s *Islands) answered() bool {
+	if s.o.Answers == nil {
+		return true
+	}
+	before := s.heard
+	s.heard = s.o.Answers()
+	return s.heard != before
 }
 
 // rejoin ends an island.
@@ -303,7 +326,7 @@ func (s *Islands) answers() (well bool) {
 	}()
 	policy := Policy{Name: "probe", Algorithm: TokenBucket, Count: 1, Per: time.Second, Burst: 1}
 	for range probes {
-		if _, err := s.primary.Take([]Charge{{Policy: &policy, Key: []byte("rate_limit:probe"), Cost: 1, Bypass: true}}); err != nil && !errors.Is(err, ErrCounter) {
+		if _, err := s.o.Probe.Take([]Charge{{Policy: &policy, Key: []byte("rate_limit:probe"), Cost: 1, Bypass: true}}); err != nil && !errors.Is(err, ErrCounter) {
 			return false
 		}
 	}

@@ -95,7 +95,7 @@ type Leased struct {
 	closed   atomic.Bool
 	pool     workers
 
-	asks, leased, returned, lost atomic.Int64 // written once for each ask or lease
+	asks, answers, leased, returned, lost atomic.Int64 // written once for each ask or lease
 
 	spendsLate bool // a bug that a test plants
 }
@@ -357,6 +357,10 @@ func (l *Leased) add(c *Charge, print fingerprint) *holding {
 	l.watch(h)
 	return h
 }
+
+// Answers is how often the lessor has answered, about whatever counter. It may be called
+// concurrently: an Islands asks it, for a decision says nothing of the lessor.
+func (l *Leased) Answers() int64 { return l.answers.Load() }
 
 // LeaseCounts are of what a Leased has done since it was made.
 type LeaseCounts struct {

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -113,6 +114,9 @@ func (l *Leased) ask(batch []*holding, retire bool) bool {
 	for i, a := range asks {
 		of[i].settle(a, sent, answered)
 		done = done && a.Err == nil
+		if a.Err == nil || errors.Is(a.Err, ErrCounter) {
+			l.answers.Add(1)
+		}
 	}
 	return done
 }

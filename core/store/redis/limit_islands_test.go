@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,53 @@ func islandsOf(t *testing.T, o redis.Options, timeout time.Duration) *limit.Isla
 		return err == nil && !i.Alone()
 	})
 	return i
+}
+
+// leasedIslandsOf is the same over leases.
+func leasedIslandsOf(t *testing.T, o redis.Options, timeout time.Duration) *limit.Islands {
+	t.Helper()
+	s := leasedOf(t, o, 500*time.Millisecond, timeout)
+	i := limit.NewIslands(s, limit.IslandOptions{Probe: exactOf(t, o, redis.ExactOptions{Timeout: timeout}), Answers: s.Answers,
+		Clock: clock.Real(), Meter: meter.NewSet(time.Now), Log: zerolog.Nop()})
+	t.Cleanup(func() { _ = i.Close() })
+	await(t, "it counts", func() bool {
+		denied, err := s.Take(one(wide, "u"))
+		return err == nil && denied == limit.Admitted && !i.Alone()
+	})
+	return i
+}
+
+// Who decides by what he holds must not be taken for a Redis that lives: while it is away
+// nobody asks it, though one counter is served from a lease all the time.
+func TestRL6_LeasesAreNoSignOfLife(t *testing.T) {
+	for _, how := range []string{"killed", "hangs"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			server := testenv.NewRedis(t)
+			settled(t, server, "")
+			s := leasedIslandsOf(t, redis.Options{Addresses: []string{server.Address()}}, 100*time.Millisecond)
+			for range 200 { // a lease of some size
+				_, _ = s.Take(one(wide, "u"))
+			}
+			ways := gone(server)[how]
+			ways[0]()
+			for n := 0; !s.Alone(); n++ {
+				if n == 100 {
+					t.Fatal("Redis is still asked")
+				}
+				_, _ = s.Take(one(wide, "u"))
+				_, _ = s.Take(one(wide, fmt.Sprint("cold", n)))
+			}
+			for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); { // of several probes
+				_, _ = s.Take(one(wide, "u"))
+				if !s.Alone() {
+					t.Fatal("all are taken for together again, and Redis is away")
+				}
+			}
+			ways[1]()
+			await(t, "all count together", func() bool { return !s.Alone() })
+		})
+	}
 }
 
 // gone is how a server goes, and comes back.
