@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/suuupra/gateway/core/admin"
+	"github.com/suuupra/gateway/core/background"
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/gateway"
@@ -193,6 +194,13 @@ func (p *program) Reload(trigger string) admin.Outcome {
 	defer p.turn.Unlock()
 	p.supervisor.reloading()
 	defer p.tellReady()
+	var o admin.Outcome
+	background.DoLong(func() { o = p.reload(trigger) }) // ten thousand routes are a second of a core
+	return o
+}
+
+// reload reads the files and puts them in force, or changes nothing. Callers hold turn.
+func (p *program) reload(trigger string) admin.Outcome {
 	begun := time.Now()
 	cfg, report, seen := p.from.read()
 	p.seen.Store(seen)

@@ -3,11 +3,10 @@ package account
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/suuupra/gateway/core/background"
 )
 
 // The bounds of the pool (SECURITY I12).
@@ -46,39 +45,8 @@ func (p *pool) run(ctx context.Context, f func(*room)) error {
 	defer func() { <-p.places }()
 	r := <-p.rooms // there is one for each place
 	defer func() { p.rooms <- r }()
-	yielding(func() { f(r) })
+	background.Do(func() { f(r) })
 	return nil
-}
-
-// How far hashing stands back behind all else that wants a core: it gets a tenth of one
-// that is contended, and no more than hashSlice at a time, where the kernel would let
-// it finish 3 ms before it hands the core to a request (Linux 6.12; older ones know
-// niceness alone). Much less would do harm: a thread that hardly ever runs keeps the
-// garbage collector waiting, and with it all requests.
-const (
-	hashNice  = 10
-	hashSlice = 100 * time.Microsecond
-)
-
-// yielding calls f on a thread of lower priority, and waits for it. The thread ends with
-// its goroutine because nobody unlocks it, so its priority is nobody else's. A panic of
-// f is one of the caller's.
-func yielding(f func()) {
-	var failed any
-	done := make(chan struct{})
-	go func() { // awaited below
-		defer close(done)
-		defer func() { failed = recover() }()
-		runtime.LockOSThread()
-		// Where a sandbox forbids it, passwords are hashed all the same, and requests
-		// share the cores with them as equals.
-		_ = unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: hashNice, Runtime: uint64(hashSlice)}, 0)
-		f()
-	}()
-	<-done
-	if failed != nil {
-		panic(failed)
-	}
 }
 
 func (p *pool) enter(ctx context.Context) error {
