@@ -186,7 +186,7 @@ type Retry struct {
 	Retries int `yaml:"retries" default:"1" min:"0" max:"10" doc:"Further tries, each at another endpoint if there is one."`
 	// PerTry bounds one try to its response head; 0: off, Timeouts alone bound it.
 	PerTry  setting.Duration `yaml:"per_try" default:"off" off:"true" min:"1ms" max:"24h" doc:"How long one try may take to its response head; off by default."`
-	When    []RetryOn        `yaml:"when" default:"connect,reset,timeout,502,503,504" doc:"What counts as a failed try."`
+	When    []RetryOn        `yaml:"when" default:"connect,reset,timeout,502,503,504" doc:"What counts as a failed try; 500 too, where a service means by it that another endpoint may do better."`
 	Budget  setting.Share    `yaml:"budget" default:"20%" doc:"Retries as a share of the service's requests of the last 10 s."`
 	Backoff Backoff          `yaml:"backoff" doc:"How long to wait before a further try, with jitter."`
 }

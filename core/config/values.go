@@ -12,14 +12,14 @@ import (
 // RetryOn is one kind of failed try.
 type RetryOn string
 
-// What counts as a failed try, beside the statuses 502, 503 and 504.
+// What counts as a failed try, beside the statuses 500, 502, 503 and 504.
 const (
 	RetryOnConnect RetryOn = "connect" // no connection could be made
 	RetryOnReset   RetryOn = "reset"   // the connection broke before the response head was whole
 	RetryOnTimeout RetryOn = "timeout" // a timeout fired before the response head was whole
 )
 
-const retryOns = "connect|reset|timeout|502|503|504"
+const retryOns = "connect|reset|timeout|500|502|503|504"
 
 // UnmarshalText reads one of the words or statuses; a status may be written as a number.
 func (o *RetryOn) UnmarshalText(text []byte) error {
@@ -33,7 +33,7 @@ func (o *RetryOn) UnmarshalText(text []byte) error {
 
 // JSONSchema describes the words and statuses.
 func (RetryOn) JSONSchema() map[string]any {
-	return map[string]any{"enum": []any{"connect", "reset", "timeout", 502, 503, 504, "502", "503", "504"}}
+	return map[string]any{"enum": []any{"connect", "reset", "timeout", 500, 502, 503, 504, "500", "502", "503", "504"}}
 }
 
 // On says whether a try that failed with o is made again, given that the

@@ -19,6 +19,8 @@ func (t *trip) judge() failure {
 	head := t.conn.answer.Head()
 	f := failure{err: errStatus, status: true}
 	switch head.Status {
+	case fasthttp.StatusInternalServerError:
+		f.kind = upstream.On500
 	case fasthttp.StatusBadGateway:
 		f.kind = upstream.On502
 	case fasthttp.StatusServiceUnavailable:

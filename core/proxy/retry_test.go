@@ -16,7 +16,7 @@ import (
 	"github.com/suuupra/gateway/core/upstream"
 )
 
-const everything = upstream.OnConnect | upstream.OnReset | upstream.OnTimeout | upstream.On502 | upstream.On503 | upstream.On504
+const everything = upstream.OnConnect | upstream.OnReset | upstream.OnTimeout | upstream.On500 | upstream.On502 | upstream.On503 | upstream.On504
 
 // retrying lets a route try n times more, whatever the reason.
 func retrying(n int) func(*options) {
@@ -59,12 +59,16 @@ func TestC9_WhatIsTriedAgain(t *testing.T) {
 		status  int
 		tries   int
 	}{
-		"GET, reset":                  {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), reset, 200, 2},
-		"GET, timeout":                {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), timeout, 200, 2},
+		"GET, reset":   {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), reset, 200, 2},
+		"GET, timeout": {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), timeout, 200, 2},
+		"GET, 500, not asked for": {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", func(o *options) {
+			retrying(1)(o)
+			o.route.Retry.When &^= upstream.On500
+		}, status(500), 500, 1},
 		"GET, 502":                    {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), status(502), 200, 2},
 		"GET, 503":                    {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), status(503), 200, 2},
 		"GET, 504":                    {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), status(504), 200, 2},
-		"GET, 500":                    {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), status(500), 500, 1},
+		"GET, 500":                    {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), status(500), 200, 2},
 		"GET, half an answer":         {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), half, 502, 1},
 		"GET, no retries":             {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(0), reset, 502, 1},
 		"GET, 503, no retries":        {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(0), status(503), 503, 1},

@@ -81,6 +81,7 @@ var reasons = map[config.RetryOn]upstream.When{
 	config.RetryOnConnect: upstream.OnConnect,
 	config.RetryOnReset:   upstream.OnReset,
 	config.RetryOnTimeout: upstream.OnTimeout,
+	"500":                 upstream.On500,
 	"502":                 upstream.On502,
 	"503":                 upstream.On503,
 	"504":                 upstream.On504,

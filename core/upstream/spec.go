@@ -25,6 +25,7 @@ const (
 	OnConnect When = 1 << iota // no connection could be made
 	OnReset                    // the connection broke before the answer's head was whole
 	OnTimeout                  // a timeout fired before the answer's head was whole
+	On500                      // not a default: many services answer so to what another endpoint refuses as well
 	On502
 	On503
 	On504
@@ -36,6 +37,8 @@ func (w When) Has(reasons When) bool { return w&reasons == reasons }
 // Status says whether an answer with that status is a reason.
 func (w When) Status(status int) bool {
 	switch status {
+	case 500:
+		return w.Has(On500)
 	case 502:
 		return w.Has(On502)
 	case 503:
