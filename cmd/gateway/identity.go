@@ -15,6 +15,7 @@ import (
 
 	"github.com/suuupra/gateway/core/account"
 	"github.com/suuupra/gateway/core/apikey"
+	"github.com/suuupra/gateway/core/background"
 	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/login"
@@ -42,10 +43,11 @@ const (
 
 // identity is all that says who calls, joined for a running gateway.
 type identity struct {
-	cfg   *config.Identity
-	clock clock.Clock
-	meter *meter.Set
-	log   zerolog.Logger
+	cfg    *config.Identity
+	clock  clock.Clock
+	meter  *meter.Set
+	log    zerolog.Logger
+	beside *background.Places
 
 	*stores
 	declared declared
@@ -64,8 +66,8 @@ type identity struct {
 
 // openIdentity joins what cfg names. The servers need not be there; a configuration
 // that can't work is an error. Nothing runs before start.
-func openIdentity(cfg *config.Config, set *meter.Set, log zerolog.Logger) (*identity, error) {
-	i := &identity{cfg: cfg.Identity, clock: clock.Real(), meter: set, log: log}
+func openIdentity(cfg *config.Config, set *meter.Set, log zerolog.Logger, beside *background.Places) (*identity, error) {
+	i := &identity{cfg: cfg.Identity, clock: clock.Real(), meter: set, log: log, beside: beside}
 	s, err := openStores(cfg, log)
 	if err != nil {
 		return nil, err
@@ -247,7 +249,7 @@ func (i *identity) accounts() (*account.Accounts, error) {
 		EncryptionKey: i.cfg.SigningKeys.Key, Issuer: i.cfg.Issuer, Meter: i.meter, Clock: i.clock, Log: i.log,
 		Limits: account.Limits{PerAccount: attempts(i.cfg.Throttle.PerAccount), PerIP: attempts(i.cfg.Throttle.PerIP)},
 	}
-	passwords := account.PasswordsOptions{Meter: i.meter}
+	passwords := account.PasswordsOptions{Meter: i.meter, Beside: i.beside}
 	if file := i.cfg.Passwords.Breached.File(); file != "" {
 		breached, err := account.LoadBreached(file)
 		if err != nil {

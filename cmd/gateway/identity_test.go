@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/suuupra/gateway/core/background"
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/store/redis"
@@ -28,7 +29,7 @@ func TestI4_RedisThatEvictsIsRefused(t *testing.T) {
 		if cfg == nil {
 			t.Fatal(report.Err())
 		}
-		i, err := openIdentity(cfg, meter.NewSet(time.Now), zerolog.Nop())
+		i, err := openIdentity(cfg, meter.NewSet(time.Now), zerolog.Nop(), background.New())
 		if errors.Is(err, redis.ErrEvicts) != refused || (err == nil) == refused {
 			t.Errorf("%s: %v", policy, err)
 		}

@@ -44,6 +44,8 @@ type program struct {
 	identity *identity
 	// limits counts requests; where it does so is decided at the start.
 	limits *limits
+	// beside is where reloads and logins leave requests their places.
+	beside *background.Places
 
 	// turn lets one reload run at a time, and none once the program stops.
 	turn      sync.Mutex
@@ -78,7 +80,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &program{from: from, started: cfg, config: cfg, meter: meter.NewSet(time.Now), stopping: make(chan struct{})}
+	p := &program{from: from, started: cfg, config: cfg, meter: meter.NewSet(time.Now), beside: background.New(), stopping: make(chan struct{})}
 	p.log, p.level = newLog(cfg.Telemetry.Log, stderr)
 	p.supervisor = &supervisor{log: p.log}
 	p.seen.Store(seen)
@@ -87,7 +89,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 		p.log.Error().Err(err).Msg("the service manager and the configuration don't agree")
 		return nil, refused{exitRefused}
 	}
-	if p.identity, err = openIdentity(cfg, p.meter, p.log); err != nil {
+	if p.identity, err = openIdentity(cfg, p.meter, p.log, p.beside); err != nil {
 		return nil, unlessRefused(cfg, err, stderr)
 	}
 	p.limits = openLimits(cfg, p.identity.stores, p.meter, p.log)
@@ -136,6 +138,7 @@ func unlessRefused(cfg *config.Config, err error, stderr io.Writer) error {
 func (p *program) closeParts() {
 	p.limits.close()
 	p.identity.close()
+	p.beside.Close()
 }
 
 // announce logs where the program listens, and that it is ready.
@@ -195,7 +198,7 @@ func (p *program) Reload(trigger string) admin.Outcome {
 	p.supervisor.reloading()
 	defer p.tellReady()
 	var o admin.Outcome
-	background.DoLong(func() { o = p.reload(trigger) }) // ten thousand routes are a second of a core
+	p.beside.Do(func() { o = p.reload(trigger) }) // ten thousand routes are a second of a core
 	return o
 }
 

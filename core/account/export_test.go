@@ -20,7 +20,7 @@ func (p *Passwords) WithFloor(d time.Duration) *Passwords {
 
 // WithPool sets the bounds of the pool.
 func (p *Passwords) WithPool(workers, queue int, wait time.Duration) *Passwords {
-	p.pool = newPool(workers)
+	p.pool = newPool(workers, p.pool.beside)
 	p.pool.queue, p.pool.wait = int64(queue), wait
 	return p
 }

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/suuupra/gateway/core/background"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/setting"
 )
@@ -21,6 +22,8 @@ const floor = 250 * time.Millisecond
 type PasswordsOptions struct {
 	Breached *Breached  // refused when a password is set
 	Meter    *meter.Set // for the pool's gauges
+	// Beside is where hashing leaves requests their places; nil: one of its own.
+	Beside *background.Places
 }
 
 // Passwords hashes and compares passwords, few at a time. It may be used concurrently,
@@ -35,7 +38,10 @@ type Passwords struct {
 
 // NewPasswords returns one that hashes on half the cores.
 func NewPasswords(o PasswordsOptions) *Passwords {
-	p := &Passwords{breached: o.Breached, pool: newPool(runtime.GOMAXPROCS(0) / 2), cost: current, floor: floor, dummy: dummyHash(current)}
+	if o.Beside == nil {
+		o.Beside = background.New()
+	}
+	p := &Passwords{breached: o.Breached, pool: newPool(runtime.GOMAXPROCS(0)/2, o.Beside), cost: current, floor: floor, dummy: dummyHash(current)}
 	if o.Meter != nil {
 		o.Meter.Gauge("gateway_passwords_hashing", "Passwords that are being hashed now.", func() float64 { return float64(len(p.pool.places)) })
 		o.Meter.Gauge("gateway_passwords_waiting", "Logins that wait for their turn to hash a password.", func() float64 { return float64(p.pool.waiting.Load()) })

@@ -24,12 +24,13 @@ type pool struct {
 	rooms   chan *room    // of the places that are free
 	waiting atomic.Int64  // written twice for each login that waits
 	queue   int64
+	beside  *background.Places
 	wait    time.Duration
 }
 
-func newPool(workers int) *pool {
+func newPool(workers int, beside *background.Places) *pool {
 	workers = max(1, workers)
-	p := &pool{places: make(chan struct{}, workers), rooms: make(chan *room, workers), queue: poolQueue, wait: poolWait}
+	p := &pool{places: make(chan struct{}, workers), rooms: make(chan *room, workers), queue: poolQueue, wait: poolWait, beside: beside}
 	for range workers {
 		p.rooms <- &room{}
 	}
@@ -45,7 +46,7 @@ func (p *pool) run(ctx context.Context, f func(*room)) error {
 	defer func() { <-p.places }()
 	r := <-p.rooms // there is one for each place
 	defer func() { p.rooms <- r }()
-	background.Do(func() { f(r) })
+	p.beside.Do(func() { f(r) })
 	return nil
 }
 

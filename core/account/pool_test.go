@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/suuupra/gateway/core/background"
 )
 
 // TestI12_HashingStandsBack behind the threads that serve.
@@ -17,7 +19,7 @@ func TestI12_HashingStandsBack(t *testing.T) {
 		return a.Nice
 	}
 	before := nice()
-	if err := newPool(1).run(t.Context(), func(*room) {
+	if err := newPool(1, background.New()).run(t.Context(), func(*room) {
 		if got := nice(); got <= before {
 			t.Errorf("niceness %d, as the requests'", got)
 		}

@@ -1,12 +1,15 @@
-// Package background does heavy work beside requests, on threads of the kernel that
-// stand back behind those that serve: a flood of logins, or a reload of ten thousand
-// routes, must leave the proxied traffic its cores. What a goroutine does cannot be
-// ranked within the Go scheduler, but a thread can by the kernel's.
+// Package background does heavy work beside requests: a flood of logins, or a reload of
+// ten thousand routes, must leave the proxied traffic its cores. Two schedulers share
+// these out. The kernel ranks threads, so the work runs on a thread of low priority. The
+// Go scheduler ranks nothing: it lets a goroutine run for 10 ms in one of the few places
+// (GOMAXPROCS) before another has its turn there, whatever the kernel thinks of its
+// thread. So the work gets a place of its own too.
 package background
 
 import (
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,11 +25,29 @@ const (
 	slice    = 100 * time.Microsecond
 )
 
-// Do calls f on a thread of lower priority, and waits for it. The thread ends with its
-// goroutine because nobody unlocks it, so its priority is nobody else's; a goroutine that
-// f starts has none of it. A panic of f is one of the caller's. Do may be called
-// concurrently.
-func Do(f func()) {
+// linger is how long places stay after their use: to change their number stops the
+// world, for some 50 µs, and work of this kind comes in floods.
+const linger = time.Second
+
+// Places are those of the process that heavy work has taken. As they change the number
+// that the Go scheduler has, a process has one Places. It may be used concurrently.
+type Places struct {
+	mu    sync.Mutex // taken twice for each piece of work
+	busy  int        // pieces under way
+	extra int        // places that were added
+	given int        // those before the first
+	lower *time.Timer
+}
+
+// New returns one that has taken no place yet.
+func New() *Places { return &Places{} }
+
+// Do calls f in a place of its own on a thread of lower priority, and waits for it. The
+// thread ends with its goroutine because nobody unlocks it, so its priority is nobody
+// else's; a goroutine that f starts has none of it. A panic of f is one of the caller's.
+func (p *Places) Do(f func()) {
+	p.take()
+	defer p.leave()
 	var failed any
 	done := make(chan struct{})
 	go func() { // awaited below
@@ -44,22 +65,55 @@ func Do(f func()) {
 	}
 }
 
-// DoLong is Do for work of many milliseconds of a core. The Go scheduler lets a goroutine
-// run for 10 ms before another has its turn, so such work would take one of the few
-// places (GOMAXPROCS) from the requests that wait for it, whatever the kernel thinks of its
-// thread. It gets a place more meanwhile, and the kernel ranks the threads. Measured
-// with a reload of 10,000 routes under 2,000 requests a second on two cores: p99 5-7 ms,
-// against 8-15 ms without. Changing the number stops the world for some 50 µs, twice.
-// Callers take turns.
-func DoLong(f func()) {
-	places := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(places + 1)
-	defer func() {
-		if os.Getenv("GOMAXPROCS") != "" {
-			runtime.GOMAXPROCS(places)
-			return
-		}
-		runtime.SetDefaultGOMAXPROCS() // which goes on following the limits of the container
-	}()
-	Do(f)
+// take adds a place unless there is one left from before.
+func (p *Places) take() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy++
+	if p.lower != nil {
+		p.lower.Stop()
+		p.lower = nil
+	}
+	if p.busy <= p.extra {
+		return
+	}
+	if p.extra == 0 {
+		p.given = runtime.GOMAXPROCS(0)
+	}
+	p.extra = p.busy
+	runtime.GOMAXPROCS(p.given + p.extra)
+}
+
+// leave has the places go after a while without work.
+func (p *Places) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy--; p.busy == 0 {
+		p.lower = time.AfterFunc(linger, p.giveBack)
+	}
+}
+
+// giveBack gives all places back, unless work came in between.
+func (p *Places) giveBack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy > 0 || p.extra == 0 {
+		return
+	}
+	p.extra, p.lower = 0, nil
+	if os.Getenv("GOMAXPROCS") != "" {
+		runtime.GOMAXPROCS(p.given)
+		return
+	}
+	runtime.SetDefaultGOMAXPROCS() // which goes on following the limits of the container
+}
+
+// Close gives the places back at once. No work may be under way, and none come.
+func (p *Places) Close() {
+	p.mu.Lock()
+	if p.lower != nil {
+		p.lower.Stop()
+	}
+	p.mu.Unlock()
+	p.giveBack()
 }

@@ -3,7 +3,10 @@ package background
 import (
 	"os"
 	"runtime"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,12 +23,13 @@ func nice(t *testing.T) int32 {
 
 // TestWorkStandsBack on a thread that nobody else runs on later.
 func TestWorkStandsBack(t *testing.T) {
-	t.Parallel()
+	p := New()
+	defer p.Close()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before := nice(t)
 	for range 10 {
-		Do(func() {
+		p.Do(func() {
 			if got := nice(t); got != max(before, niceness) {
 				t.Errorf("niceness %d, want %d", got, niceness)
 			}
@@ -46,17 +50,21 @@ func TestWorkStandsBack(t *testing.T) {
 
 // TestPanicsAreTheCallers, who has a recover for each request.
 func TestPanicsAreTheCallers(t *testing.T) {
-	t.Parallel()
+	places := New()
+	defer places.Close()
 	defer func() {
 		if p := recover(); p != "broken" {
 			t.Errorf("recovered %v", p)
 		}
+		if places.busy != 0 {
+			t.Error("its place is still taken")
+		}
 	}()
-	Do(func() { panic("broken") })
+	places.Do(func() { panic("broken") })
 }
 
-// TestLongWorkTakesNoPlaceOfRequests, and gives back what it got, a panic or not.
-func TestLongWorkTakesNoPlaceOfRequests(t *testing.T) {
+// TestWorkTakesNoPlaceOfRequests, and gives back what it got, a while after the last.
+func TestWorkTakesNoPlaceOfRequests(t *testing.T) {
 	for _, set := range []string{"", "3"} {
 		t.Setenv("GOMAXPROCS", set)
 		if set == "" {
@@ -66,18 +74,39 @@ func TestLongWorkTakesNoPlaceOfRequests(t *testing.T) {
 			runtime.GOMAXPROCS(3)
 		}
 		before := runtime.GOMAXPROCS(0)
-		DoLong(func() {
-			if got := runtime.GOMAXPROCS(0); got != before+1 {
-				t.Errorf("%d places meanwhile, want %d", got, before+1)
-			}
-		})
-		func() {
-			defer func() { _ = recover() }()
-			DoLong(func() { panic("broken") })
-		}()
-		if got := runtime.GOMAXPROCS(0); got != before {
-			t.Errorf("%d places afterwards, want %d", got, before)
-		}
+		synctest.Test(t, func(t *testing.T) { worksThrice(t, before) })
 	}
 	runtime.SetDefaultGOMAXPROCS()
+}
+
+func worksThrice(t *testing.T, before int) {
+	p := New()
+	wants := func(when string, want int) {
+		t.Helper()
+		if got := runtime.GOMAXPROCS(0); got != want {
+			t.Errorf("%s: %d places, want %d", when, got, want)
+		}
+	}
+	p.Do(func() { wants("alone", before+1) })
+	var both, ended sync.WaitGroup
+	both.Add(2)
+	for range 2 {
+		ended.Go(func() {
+			p.Do(func() {
+				both.Done()
+				both.Wait()
+				wants("two at once", before+2)
+			})
+		})
+	}
+	ended.Wait()
+	time.Sleep(linger - time.Millisecond)
+	p.Do(func() { wants("soon after", before+2) })
+	time.Sleep(linger - time.Millisecond)
+	wants("still", before+2)
+	time.Sleep(2 * time.Millisecond)
+	wants("a while after", before)
+	p.Do(func() { wants("again", before+1) })
+	p.Close()
+	wants("closed", before)
 }
