@@ -78,7 +78,7 @@ func (s *RedisServer) begin() error {
 		}, s.arguments...)
 	}
 	return s.start(exec.Command(path, arguments...), func() error {
-		answer, err := s.ask("PING")
+		answer, err := s.Ask("PING")
 		if err == nil && answer != "+PONG" && !strings.HasPrefix(answer, "-NOAUTH") {
 			err = fmt.Errorf("redis-server answered %q", answer)
 		}
@@ -133,12 +133,13 @@ func (s *RedisServer) Resume() { must(s.t, s.command.Process.Signal(syscall.SIGC
 // of a bulk string, its bytes.
 func (s *RedisServer) Do(t testing.TB, words ...string) string {
 	t.Helper()
-	answer, err := s.ask(words...)
+	answer, err := s.Ask(words...)
 	must(t, err)
 	return answer
 }
 
-func (s *RedisServer) ask(words ...string) (string, error) {
+// Ask is Do for those who know that the server may be away, or hang up on them.
+func (s *RedisServer) Ask(words ...string) (string, error) {
 	conn, err := net.DialTimeout("tcp", s.Address(), time.Second)
 	if err != nil {
 		return "", err

@@ -32,13 +32,13 @@ func (a *APIKeys) Watch(ctx context.Context, changed func(id string)) {
 		case <-look.C:
 		}
 		nodes := a.client.Raw().Nodes()
-		for address, node := range nodes {
+		for address := range nodes {
 			if watched[address] != nil {
 				continue
 			}
 			one, stop := context.WithCancel(ctx)
 			watched[address] = stop
-			all.Go(func() { a.watchNode(one, node, changed) })
+			all.Go(func() { a.watchNode(one, address, changed) })
 		}
 		for address, stop := range watched {
 			if nodes[address] == nil {
@@ -50,10 +50,13 @@ func (a *APIKeys) Watch(ctx context.Context, changed func(id string)) {
 	}
 }
 
-// watchNode keeps one node watched.
-func (a *APIKeys) watchNode(ctx context.Context, node rueidis.Client, changed func(id string)) {
+// watchNode keeps one node watched. It takes the library's client of it anew each time: one that
+// was replaced, as after a failover, never connects again.
+func (a *APIKeys) watchNode(ctx context.Context, address string, changed func(id string)) {
 	for ctx.Err() == nil {
-		a.watchOnce(ctx, node, changed)
+		if node := a.client.Raw().Nodes()[address]; node != nil {
+			a.watchOnce(ctx, node, changed)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(keyWatchAgain):
