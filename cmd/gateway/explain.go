@@ -230,7 +230,7 @@ func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 		return nil, err
 	}
 	e.Target = string(target)
-	for _, endpoint := range r.Service.Endpoints() {
+	for _, endpoint := range r.Service.Members() {
 		e.Endpoints = append(e.Endpoints, endpoint.Address)
 	}
 	return e, nil

@@ -89,9 +89,9 @@ func services(s *snapshot.Snapshot) []serviceView {
 		if d := s.Config.Service(service.Name); d != nil {
 			v.At = d.At.String()
 		}
-		for i, e := range service.Endpoints() {
+		for _, e := range service.Members() {
 			open, idle := e.Connections().Count()
-			v.Endpoints = append(v.Endpoints, endpointView{e.Address, service.Weight(i), e.InFlight(), connectionView{open, idle}})
+			v.Endpoints = append(v.Endpoints, endpointView{e.Address, e.Weight, e.InFlight(), connectionView{open, idle}})
 		}
 		out = append(out, v)
 	}

@@ -304,7 +304,7 @@ func TestSessionsAreResumedAndClosed(t *testing.T) {
 
 // handshakes is how many of either kind were made.
 func handshakes(f *front) (full, resumed uint64) {
-	l := f.service.Endpoints()[0].Connections().(*pool).sealing
+	l := f.service.Members()[0].Connections().(*pool).sealing
 	return l.full.Value(), l.resumed.Value()
 }
 
@@ -372,7 +372,7 @@ func TestHandshakesThatFail(t *testing.T) {
 			if e.fault != "bad_gateway" || e.cause == nil || !strings.Contains(e.cause.Error(), c.cause) || !strings.HasPrefix(e.cause.Error(), "TLS handshake with "+o.address()) {
 				t.Errorf("exchange %+v", e)
 			}
-			for r, counter := range alone.service.Endpoints()[0].Connections().(*pool).sealing.failures {
+			for r, counter := range alone.service.Members()[0].Connections().(*pool).sealing.failures {
 				if got, want := counter.Value(), uint64(map[bool]int{true: 1}[reason(r) == c.reason]); got != want {
 					t.Errorf("%d failures by %s, want %d", got, reasonNames[r], want)
 				}
@@ -434,7 +434,7 @@ func TestAHandshakeThatStalls(t *testing.T) {
 	if e := f.over(); e.fault != "upstream_timeout" || !errors.Is(e.cause, errTimeout) {
 		t.Errorf("exchange %+v", e)
 	}
-	if n := f.service.Endpoints()[0].Connections().(*pool).sealing.failures[reasonTimeout].Value(); n != 1 {
+	if n := f.service.Members()[0].Connections().(*pool).sealing.failures[reasonTimeout].Value(); n != 1 {
 		t.Errorf("%d timeouts counted", n)
 	}
 }
@@ -503,7 +503,7 @@ func TestDetachedConnections(t *testing.T) {
 				_, _ = io.Copy(l, l.r)
 			})
 			f := newFront(t, o)
-			p := f.service.Endpoints()[0].Connections().(*pool)
+			p := f.service.Members()[0].Connections().(*pool)
 			c, err := p.dial(f.proxy.clock.Mono() + int64(5*time.Second))
 			if err != nil {
 				t.Fatal(err)

@@ -151,11 +151,24 @@ type failure struct {
 
 func badAnswer(err error) failure { return failure{err: err, fault: fault.BadGateway} }
 
-// try sends the request to one endpoint and reads the head of its answer.
+// try sends the request to one endpoint and reads the head of its answer. An endpoint
+// that left its service since it was picked uses up no try: the next pick knows.
 func (t *trip) try() failure {
+	for range mostMoved {
+		if f := t.tryOne(); !errors.Is(f.err, errClosed) {
+			return f
+		}
+	}
+	return t.tryOne()
+}
+
+// mostMoved is how often one try may find that its endpoint has just left.
+const mostMoved = 3
+
+func (t *trip) tryOne() failure {
 	x := t.x
 	t.release()
-	t.endpoint = x.Service.Pick(&t.tried)
+	t.endpoint = x.Service.Pick(&t.tried, 0)
 	if t.endpoint == nil {
 		return failure{err: errNoEndpoint, fault: fault.NoHealthyEndpoint}
 	}

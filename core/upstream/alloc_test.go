@@ -9,8 +9,8 @@ func TestAllocs0(t *testing.T) {
 		s := service(t, balance, 1, 2, 3)
 		if n := testing.AllocsPerRun(200, func() {
 			var tried Tried
-			s.Pick(&tried)
-			s.Pick(&tried)
+			s.Pick(&tried, 0)
+			s.Pick(&tried, 0)
 		}); n != 0 {
 			t.Errorf("picking by %s: %v allocations", name, n)
 		}
@@ -28,7 +28,7 @@ func BenchmarkPick(b *testing.B) {
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
 			var tried Tried
-			s.Pick(&tried)
+			s.Pick(&tried, 0)
 		}
 	})
 }

@@ -11,6 +11,18 @@
 // its TLS included: two services at one address don't use up each other's connections,
 // and a renewed certificate is another endpoint, whose connections show it.
 //
+// What is known of an endpoint — its health, whether an operator drained it — is kept under
+// its service and its address alone: a renewed certificate makes no machine healthy.
+//
+// # Rotation
+//
+// The members of a service change while it lives ([Service.SetEndpoints]), and so does what
+// is known of them. Requests pick from an immutable rotation behind an atomic pointer:
+// the endpoints in service, their weights, the sequence of turns. Whoever changes what it is made
+// of makes the next one under the registry's lock. An endpoint is in service unless it is
+// unhealthy; when fewer than the panic threshold are, all are in rotation. What an
+// operator drained never is. Nobody in rotation: [Service.Pick] returns nil.
+//
 // # Balancing
 //
 // Weighted round robin walks a sequence that is made once: endpoint i stands in it

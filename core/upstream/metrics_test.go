@@ -53,20 +53,20 @@ func TestEndpointSeries(t *testing.T) {
 	}
 	wants("before", "")
 	one, other := acquire("one", 5), acquire("other", 5)
-	if one.endpoints[0] == other.endpoints[0] {
+	if one.Members()[0].Endpoint == other.Members()[0].Endpoint {
 		t.Error("two services share an endpoint")
 	}
 	for range 3 {
-		one.endpoints[0].Begin()
+		one.Members()[0].Endpoint.Begin()
 	}
-	one.endpoints[0].End()
-	other.endpoints[1].Begin()
+	one.Members()[0].Endpoint.End()
+	other.Members()[1].Endpoint.Begin()
 	wants("two services", series("one", "a", 2, 3, "one", "b", 0, 0, "other", "a", 0, 0, "other", "b", 1, 1))
 	changed := acquire("one", 6)
-	changed.endpoints[0].Begin()
+	changed.Members()[0].Endpoint.Begin()
 	wants("while one is replaced", series("one", "a", 3, 4, "one", "b", 0, 0, "other", "a", 0, 0, "other", "b", 1, 1))
-	one.endpoints[0].End()
-	one.endpoints[0].End()
+	one.Members()[0].Endpoint.End()
+	one.Members()[0].Endpoint.End()
 	one.Release()
 	wants("when it was replaced", series("one", "a", 1, 4, "one", "b", 0, 0, "other", "a", 0, 0, "other", "b", 1, 1))
 	changed.Release()

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -38,12 +39,12 @@ type Registry struct {
 	services  map[string]*Service // by identity
 	endpoints map[Key]*Endpoint
 	meter     *meter.Set // nil: nothing is published
-	published map[names]*traffic
+	states    map[names]*state
 }
 
 // NewRegistry returns an empty registry.
 func NewRegistry(open Opener) *Registry {
-	return &Registry{open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, published: map[names]*traffic{}}
+	return &Registry{open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, states: map[names]*state{}}
 }
 
 // Endpoint is one address of a service. Its counters are written by every request
@@ -53,7 +54,9 @@ type Endpoint struct {
 	HostHeader string
 
 	key         Key
+	registry    *Registry
 	connections Connections
+	state       *state
 	holders     int // guarded by the registry's mu
 
 	_ [128]byte
@@ -93,12 +96,9 @@ func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
 	id := spec.identity()
 	s := r.services[id]
 	if s == nil {
-		s = &Service{Name: spec.Name, id: id, registry: r, Retry: spec.Retry, Timeouts: spec.Timeouts}
-		for _, e := range spec.Endpoints {
-			s.endpoints = append(s.endpoints, r.endpoint(Key{spec.Name, e.Address, e.HostHeader, spec.Connections, e.TLS}))
-			s.weights = append(s.weights, e.Weight)
-		}
-		s.balance(spec.Balance)
+		s = &Service{Name: spec.Name, id: id, spec: spec, registry: r, Retry: spec.Retry, Timeouts: spec.Timeouts}
+		s.members = r.join(s, spec.Endpoints)
+		r.arrange(s)
 		r.services[id] = s
 	}
 	s.holders++
@@ -109,12 +109,40 @@ func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
 func (r *Registry) endpoint(k Key) *Endpoint {
 	e := r.endpoints[k]
 	if e == nil {
-		e = &Endpoint{Address: k.Address, HostHeader: k.HostHeader, key: k, connections: r.open(k)}
+		e = &Endpoint{Address: k.Address, HostHeader: k.HostHeader, key: k, registry: r, connections: r.open(k)}
 		r.endpoints[k] = e
-		r.publish(e)
+		r.know(e)
 	}
 	e.holders++
 	return e
+}
+
+// know gives e the state of its address. Called under mu.
+func (r *Registry) know(e *Endpoint) {
+	n := names{e.key.Service, e.Address}
+	st := r.states[n]
+	if st == nil {
+		st = &state{}
+		r.states[n] = st
+		r.publish(n, st)
+	}
+	e.state = st
+	st.endpoints = append(st.endpoints, e)
+}
+
+// forget takes e from the state of its address, which goes with the last one. e itself
+// keeps it, for those who still talk to the endpoint. Called under mu.
+func (r *Registry) forget(e *Endpoint) {
+	st := e.state
+	st.endpoints = slices.DeleteFunc(st.endpoints, func(other *Endpoint) bool { return other == e })
+	st.gone += e.Requests()
+	if len(st.endpoints) > 0 {
+		return
+	}
+	delete(r.states, names{e.key.Service, e.Address})
+	for _, remove := range st.remove {
+		remove()
+	}
 }
 
 // release takes one holder from s; with the last one it goes, and its endpoints
@@ -124,25 +152,12 @@ func (r *Registry) release(s *Service) {
 	r.mu.Lock()
 	if s.holders--; s.holders == 0 {
 		delete(r.services, s.id)
-		gone = r.releaseEndpoints(s)
+		gone = r.leave(s.members)
 	}
 	r.mu.Unlock()
 	for _, e := range gone {
 		e.connections.Close()
 	}
-}
-
-// releaseEndpoints returns the endpoints of s that nobody holds any more.
-func (r *Registry) releaseEndpoints(s *Service) (gone []*Endpoint) {
-	for _, e := range s.endpoints {
-		if e.holders--; e.holders > 0 {
-			continue
-		}
-		delete(r.endpoints, e.key)
-		r.withdraw(e)
-		gone = append(gone, e)
-	}
-	return gone
 }
 
 // Len is how many services and endpoints are held; both are 0 when every snapshot

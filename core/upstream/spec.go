@@ -106,6 +106,9 @@ type ServiceSpec struct {
 	Timeouts    Timeouts
 	Connections ConnectionSettings
 	Retry       Retry
+	// PanicThreshold is the share of endpoints in service, 0 to 1, below which requests
+	// are spread over all of them.
+	PanicThreshold float64
 }
 
 // EndpointSpec declares one endpoint of a service.
@@ -123,10 +126,20 @@ func (s *ServiceSpec) validate() error {
 	if len(s.Endpoints) == 0 {
 		return fmt.Errorf("it has no endpoint")
 	}
-	for _, e := range s.Endpoints {
+	return checkEndpoints(s.Endpoints)
+}
+
+// checkEndpoints judges the endpoints of one service.
+func checkEndpoints(specs []EndpointSpec) error {
+	seen := make(map[string]bool, len(specs))
+	for _, e := range specs {
 		if e.Weight < 1 || e.Weight > largestWeight {
 			return fmt.Errorf("endpoint %s: weight %d is not 1–%d", e.Address, e.Weight, largestWeight)
 		}
+		if seen[e.Address] {
+			return fmt.Errorf("endpoint %s stands twice: give it a weight instead", e.Address)
+		}
+		seen[e.Address] = true
 	}
 	return nil
 }

@@ -44,8 +44,8 @@ func service(t interface{ Fatal(...any) }, balance Balance, weights ...int) *Ser
 }
 
 func indexOf(s *Service, e *Endpoint) int {
-	for i, other := range s.endpoints {
-		if other == e {
+	for i, other := range s.Members() {
+		if other.Endpoint == e {
 			return i
 		}
 	}
@@ -65,7 +65,7 @@ func TestRoundRobinIsExactAndSmooth(t *testing.T) {
 		}
 		counts := make([]int, len(weights))
 		for n := 1; n <= sum; n++ {
-			counts[indexOf(s, s.Pick(&Tried{}))]++
+			counts[indexOf(s, s.Pick(&Tried{}, 0))]++
 			for i, w := range weights {
 				share := float64(n*w) / float64(sum)
 				if d := float64(counts[i]) - share; d >= 1 || d <= -1 {
@@ -91,7 +91,7 @@ func TestRoundRobinIsExactForManyCallers(t *testing.T) {
 	for range callers {
 		group.Go(func() {
 			for range 16 * cycles { // 16 is the sum of the weights
-				counts[indexOf(s, s.Pick(&Tried{}))].Add(1)
+				counts[indexOf(s, s.Pick(&Tried{}, 0))].Add(1)
 			}
 		})
 	}
@@ -122,7 +122,7 @@ func TestRandomFollowsWeights(t *testing.T) {
 	s := service(t, Random, 1, 3)
 	var first int
 	for range 20_000 {
-		if indexOf(s, s.Pick(&Tried{})) == 0 {
+		if indexOf(s, s.Pick(&Tried{}, 0)) == 0 {
 			first++
 		}
 	}
@@ -134,26 +134,26 @@ func TestRandomFollowsWeights(t *testing.T) {
 func TestLeastRequestsPrefersTheIdle(t *testing.T) {
 	t.Parallel()
 	s := service(t, LeastRequests, 1, 1, 1)
-	busy := s.endpoints[1]
+	busy := s.Members()[1].Endpoint
 	for range 10 {
 		busy.Begin()
 	}
 	for range 200 {
-		if s.Pick(&Tried{}) == busy {
+		if s.Pick(&Tried{}, 0) == busy {
 			t.Fatal("the busy endpoint was picked beside an idle one")
 		}
 	}
 	weighted := service(t, LeastRequests, 10, 1)
 	for range 3 {
-		weighted.endpoints[0].Begin()
+		weighted.Members()[0].Endpoint.Begin()
 	}
-	if e := weighted.Pick(&Tried{}); e != weighted.endpoints[0] || e.InFlight() != 3 {
+	if e := weighted.Pick(&Tried{}, 0); e != weighted.Members()[0].Endpoint || e.InFlight() != 3 {
 		t.Error("3 of weight 10 are more than 0 of weight 1")
 	}
 	for range 20 {
-		weighted.endpoints[0].Begin()
+		weighted.Members()[0].Endpoint.Begin()
 	}
-	if weighted.Pick(&Tried{}) != weighted.endpoints[1] {
+	if weighted.Pick(&Tried{}, 0) != weighted.Members()[1].Endpoint {
 		t.Error("23 of weight 10 are less than 0 of weight 1")
 	}
 	busy.End()
@@ -174,26 +174,26 @@ func TestATryGoesToAnotherEndpoint(t *testing.T) {
 		var tried Tried
 		seen := map[*Endpoint]bool{}
 		for range mostTried {
-			e := s.Pick(&tried)
+			e := s.Pick(&tried, 0)
 			if seen[e] {
 				t.Errorf("balancer %d picked an endpoint twice", balance)
 			}
 			seen[e] = true
 		}
-		if s.Pick(&tried) == nil {
+		if s.Pick(&tried, 0) == nil {
 			t.Error("no endpoint is left after many tries")
 		}
 	}
 	s := service(t, WeightedRoundRobin, 1)
 	var tried Tried
-	only := s.Pick(&tried)
-	if only != s.Pick(&tried) {
+	only := s.Pick(&tried, 0)
+	if only != s.Pick(&tried, 0) {
 		t.Error("a single endpoint is not picked again")
 	}
 	two := service(t, WeightedRoundRobin, 1, 1)
 	tried = Tried{}
-	a, b := two.Pick(&tried), two.Pick(&tried)
-	if c := two.Pick(&tried); a == b || c == nil {
+	a, b := two.Pick(&tried, 0), two.Pick(&tried, 0)
+	if c := two.Pick(&tried, 0); a == b || c == nil {
 		t.Error("two endpoints were not tried in turn")
 	}
 }
@@ -213,13 +213,13 @@ func TestRegistrySharesAndCloses(t *testing.T) {
 	}
 	changed := spec(WeightedRoundRobin, 2, 1)
 	b, _ := r.Acquire(changed)
-	if b == a || b.endpoints[0] != a.endpoints[0] || c.opened.Load() != 2 {
+	if b == a || b.Members()[0].Endpoint != a.Members()[0].Endpoint || c.opened.Load() != 2 {
 		t.Error("a changed weight must make another service with the same endpoints")
 	}
 	other := first
 	other.Connections.Maximum = 9
 	d, _ := r.Acquire(other)
-	if d.endpoints[0] == a.endpoints[0] {
+	if d.Members()[0].Endpoint == a.Members()[0].Endpoint {
 		t.Error("other connection settings share an endpoint")
 	}
 	if services, endpoints := r.Len(); services != 3 || endpoints != 4 {
@@ -235,7 +235,7 @@ func TestRegistrySharesAndCloses(t *testing.T) {
 	if services, endpoints := r.Len(); c.closed.Load() != 4 || services != 0 || endpoints != 0 {
 		t.Errorf("%d closed, %d services, %d endpoints left", c.closed.Load(), services, endpoints)
 	}
-	if a.Weight(0) != 1 || len(a.Endpoints()) != 2 || a.Endpoints()[0].Connections() != (closer{&c}) {
+	if a.Members()[0].Weight != 1 || len(a.Members()) != 2 || a.Members()[0].Connections() != (closer{&c}) {
 		t.Error("a service does not show what it is made of")
 	}
 }

@@ -1,0 +1,90 @@
+package upstream
+
+// rotation is what the requests of a service pick from. It never changes.
+type rotation struct {
+	members []Member // of the service, in rotation or not
+
+	endpoints []*Endpoint // that may be picked
+	weights   []int       // theirs, at present
+	choose    func(*rotation, *Service, uint64) *Endpoint
+	sequence  []uint32 // indexes of endpoints, in the order of their turns
+	panicking bool     // endpoints that are out of service are in all the same
+}
+
+// arrange makes the rotation of s anew from its members and their states. Called
+// under mu.
+func (r *Registry) arrange(s *Service) {
+	chosen, panicking := inService(s.members, s.spec.PanicThreshold)
+	next := &rotation{members: s.members, choose: balancer(s.spec.Balance, len(chosen)), panicking: panicking}
+	for _, m := range chosen {
+		next.endpoints = append(next.endpoints, m.Endpoint)
+		next.weights = append(next.weights, m.Weight)
+	}
+	if len(chosen) > 1 && s.spec.Balance != LeastRequests {
+		next.sequence = sequence(next.weights)
+	}
+	s.rotation.Store(next)
+}
+
+// inService returns the members that are in service. When their share of those that
+// no operator has drained is below the threshold, it returns all of these: what
+// little is left would only break down under the load of all, and it is likelier that
+// whoever judges is wrong.
+func inService(members []Member, threshold float64) (chosen []Member, panicking bool) {
+	var open, able []Member
+	for _, m := range members {
+		if m.state.drained {
+			continue
+		}
+		open = append(open, m)
+		if m.state.able() {
+			able = append(able, m)
+		}
+	}
+	if float64(len(able)) < threshold*float64(len(open)) {
+		return open, true
+	}
+	return able, false
+}
+
+// replace gives s other members.
+func (r *Registry) replace(s *Service, specs []EndpointSpec) {
+	r.mu.Lock()
+	if s.holders == 0 {
+		r.mu.Unlock()
+		return // whoever found them was late
+	}
+	before := s.members
+	s.members = r.join(s, specs)
+	gone := r.leave(before)
+	r.arrange(s)
+	r.mu.Unlock()
+	for _, e := range gone {
+		e.connections.Close()
+	}
+}
+
+// join returns the members that specs declare, each held once more. Called under mu.
+func (r *Registry) join(s *Service, specs []EndpointSpec) []Member {
+	members := make([]Member, 0, len(specs))
+	for _, e := range specs {
+		k := Key{s.Name, e.Address, e.HostHeader, s.spec.Connections, e.TLS}
+		members = append(members, Member{r.endpoint(k), e.Weight})
+	}
+	return members
+}
+
+// leave takes a holder from each member, and returns the endpoints that nobody holds
+// any more. Called under mu.
+func (r *Registry) leave(members []Member) (gone []*Endpoint) {
+	for _, m := range members {
+		e := m.Endpoint
+		if e.holders--; e.holders > 0 {
+			continue
+		}
+		delete(r.endpoints, e.key)
+		r.forget(e)
+		gone = append(gone, e)
+	}
+	return gone
+}
