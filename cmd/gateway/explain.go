@@ -222,7 +222,7 @@ func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 	default:
 		e.Answer = admin.Answer(r)
 	}
-	if r.Service == nil {
+	if len(r.Destinations) == 0 {
 		return e, nil
 	}
 	target, err := x.Target()
@@ -230,7 +230,7 @@ func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 		return nil, err
 	}
 	e.Target = string(target)
-	for _, endpoint := range r.Service.Members() {
+	for _, endpoint := range r.Destinations[0].Service.Members() {
 		e.Endpoints = append(e.Endpoints, endpoint.Address)
 	}
 	return e, nil

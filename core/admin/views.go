@@ -50,8 +50,8 @@ func listed(list []string) []string { return append([]string{}, list...) }
 // Answer says where the answers of a route come from.
 func Answer(r *pipeline.Route) string {
 	switch {
-	case r.Service != nil:
-		return "service " + r.Service.Name
+	case len(r.Destinations) > 0:
+		return "service " + r.ServiceName()
 	case r.Redirect != nil:
 		return fmt.Sprintf("redirect %d %s", r.Redirect.Status, r.Redirect.Location)
 	case r.Respond != nil:

@@ -90,10 +90,10 @@ func (g *Gateway) done(x *pipeline.Exchange) {
 		x.Status = x.Response.StatusCode()
 	}
 	g.logExchange(x)
-	r := x.Route
-	r.Series.Observe(x.Stripe, meter.MethodOf(x.Request.Header.Method()), x.Status, x.Duration())
+	series := x.Series()
+	series.Observe(x.Stripe, meter.MethodOf(x.Request.Header.Method()), x.Status, x.Duration())
 	if !x.Fault.IsZero() {
-		r.Series.Fault(x.Stripe, x.Fault.Code())
+		series.Fault(x.Stripe, x.Fault.Code())
 	}
 	holder, stripe := x.Holder, x.Stripe
 	x.Reset()

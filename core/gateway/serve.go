@@ -89,12 +89,15 @@ func (g *Gateway) receive(s *snapshot.Snapshot, x *pipeline.Exchange) (verdict p
 func (g *Gateway) forward(x *pipeline.Exchange) (verdict pipeline.Verdict) {
 	defer g.rescue(x, &verdict)
 	r := x.Route
+	if len(r.Destinations) > 0 {
+		x.Choose() // by what the caller has sent, before hooks change it
+	}
 	proxy.Withhold(x)
 	if verdict := r.Chain.Request(x); verdict != pipeline.Continue {
 		return verdict
 	}
 	switch {
-	case r.Service != nil:
+	case len(r.Destinations) > 0:
 		return g.proxy.RoundTrip(x)
 	case r.Respond != nil:
 		return respond(x)

@@ -493,7 +493,7 @@ func TestWebSocketsAndTheService(t *testing.T) {
 	if got := g.Do("GET /other HTTP/1.1\r\nHost: h\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
 		t.Errorf("a request beside them got %q", got)
 	}
-	endpoint := g.Current().Routes["ws"].Service.Members()[0]
+	endpoint := g.Current().Routes["ws"].Destinations[0].Service.Members()[0]
 	if n := endpoint.InFlight(); n != 3 {
 		t.Errorf("the endpoint is busy with %d", n)
 	}
@@ -787,7 +787,7 @@ func TestTheClientsSideFails(t *testing.T) {
 		_ = c.Conn.Close()
 	}
 	gatewaytest.Eventually(t, "the endpoint's rest", func() bool {
-		return g.Current().Routes["ws"].Service.Members()[0].InFlight() == 0
+		return g.Current().Routes["ws"].Destinations[0].Service.Members()[0].InFlight() == 0
 	})
 	if n := g.Tunnels().Len(); n != 0 {
 		t.Errorf("%d tunnels are left", n)

@@ -140,7 +140,10 @@ type Exchange struct {
 	// Switched is the service's connection between its 101 and the tunnel's start.
 	Switched io.Closer
 
-	Service  *upstream.Service  // chosen by the route
+	// Destination is what Choose has decided; nil: nothing yet.
+	Destination *Destination
+
+	Service  *upstream.Service  // of Destination, once it was asked
 	Endpoint *upstream.Endpoint // of the last attempt
 	Tries    int                // attempts that were sent
 

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"github.com/suuupra/gateway/core/meter"
-	"github.com/suuupra/gateway/core/upstream"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -15,14 +14,15 @@ type Route struct {
 	Name string
 	At   string // where it was declared, "file:line:column"
 
-	Chain  *Chain
+	Chain *Chain
+	// Series counts the requests for which no destination was chosen.
 	Series *meter.RouteSeries
 
-	// Exactly one of Service, Redirect, Respond and BuiltIn is set, but for route
+	// Exactly one of Destinations, Redirect, Respond and BuiltIn is set, but for route
 	// "none", which has none of them.
-	Service  *upstream.Service
-	Redirect *Redirect
-	Respond  *Static
+	Destinations []*Destination
+	Redirect     *Redirect
+	Respond      *Static
 	// BuiltIn answers in the gateway itself: a probe, and what else the program
 	// brings along.
 	BuiltIn Hook
@@ -44,12 +44,6 @@ type Route struct {
 
 	BodyLimit int64 // bytes of a request body, or Unlimited
 	Buffer    int64 // bytes: larger or unknown-length bodies stream
-
-	Timeouts upstream.Timeouts
-	Retry    upstream.Retry
-	// RetryIdempotencyKey lets a POST or PATCH with Idempotency-Key be retried
-	// after bytes were sent (SECURITY C9).
-	RetryIdempotencyKey bool
 }
 
 // Redirect answers with a Location made from the request.
@@ -67,13 +61,14 @@ type Static struct {
 	ContentType string
 }
 
-// ServiceName returns the name of the route's service, or "none".
+// ServiceName returns the name of the route's service, or "none" if it has none or
+// several.
 func (r *Route) ServiceName() string {
-	if r.Service == nil {
+	if len(r.Destinations) != 1 {
 		return NoService
 	}
-	return r.Service.Name
+	return r.Destinations[0].Service.Name
 }
 
-// NoService is the service label of routes that answer themselves.
+// NoService is the service label of requests that went to no service.
 const NoService = "none"

@@ -94,8 +94,11 @@ func BenchmarkRoundTrip(b *testing.B) {
 			}
 			b.Cleanup(func() { service.Release(); p.Close() })
 			route := &pipeline.Route{
-				Name: "r", BodyLimit: 1 << 20, Buffer: 64 << 10, Service: service,
-				Timeouts: upstream.Timeouts{Connect: 5 * time.Second, Response: 5 * time.Second, Idle: 5 * time.Second, Total: 10 * time.Second},
+				Name: "r", BodyLimit: 1 << 20, Buffer: 64 << 10,
+				Destinations: []*pipeline.Destination{{
+					Service:  service,
+					Timeouts: upstream.Timeouts{Connect: 5 * time.Second, Response: 5 * time.Second, Idle: 5 * time.Second, Total: 10 * time.Second},
+				}},
 			}
 			factory := pipeline.NewFactory(func(*pipeline.Exchange) {})
 			b.ReportAllocs()

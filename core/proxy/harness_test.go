@@ -214,6 +214,7 @@ type front struct {
 type options struct {
 	spec  upstream.ServiceSpec
 	route pipeline.Route
+	to    pipeline.Destination
 	hook  func(*pipeline.Exchange)
 	after func(*pipeline.Exchange)
 	trust []netip.Prefix
@@ -231,6 +232,8 @@ func newFront(t testing.TB, o *origin, change ...func(*options)) *front {
 		route: pipeline.Route{
 			Chain: pipeline.NewChain(nil),
 			Name:  "r", BodyLimit: 1 << 20, Buffer: 64 << 10,
+		},
+		to: pipeline.Destination{
 			Timeouts: upstream.Timeouts{Connect: waitAtMost, Response: waitAtMost, Idle: waitAtMost, Total: 2 * waitAtMost},
 		},
 		body: waitAtMost,
@@ -248,7 +251,8 @@ func newFront(t testing.TB, o *origin, change ...func(*options)) *front {
 		t.Fatal(err)
 	}
 	f.service = service
-	set.route.Service = service
+	set.to.Service = service
+	set.route.Destinations = []*pipeline.Destination{&set.to}
 	f.route = &set.route
 	f.listener, err = listen.Listen("127.0.0.1:0", listen.Options{
 		Name: "test", Limits: wire.Limits{URI: 8 << 10, Header: 16 << 10, Headers: 100},

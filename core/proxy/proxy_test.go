@@ -493,7 +493,7 @@ func TestAFullPoolRefusesAfterAWhile(t *testing.T) {
 	})
 	f := newFront(t, o, func(o *options) {
 		o.spec.Connections.Maximum = 1
-		o.route.Timeouts.Connect = 50 * time.Millisecond
+		o.to.Timeouts.Connect = 50 * time.Millisecond
 	})
 	first := f.dial()
 	first.send("GET / HTTP/1.1\r\nHost: f\r\n\r\n")
@@ -597,8 +597,8 @@ func TestTimeouts(t *testing.T) {
 				l.hold()
 			})
 			f := newFront(t, o, func(o *options) {
-				o.route.Timeouts = c.timeouts
-				o.route.Retry.PerTry = c.perTry
+				o.to.Timeouts = c.timeouts
+				o.to.Retry.PerTry = c.perTry
 			})
 			start := time.Now()
 			if r := f.get(); r.status != 504 {
@@ -644,7 +644,7 @@ func armedEarly(t *testing.T, unit time.Duration) (problem string) {
 		}
 	})
 	f := newFront(t, o, func(o *options) {
-		o.route.Timeouts = upstream.Timeouts{Connect: waitAtMost, Response: 25 * unit}
+		o.to.Timeouts = upstream.Timeouts{Connect: waitAtMost, Response: 25 * unit}
 	})
 	c := f.dial()
 	for i := range 3 {

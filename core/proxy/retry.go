@@ -55,7 +55,7 @@ func retryAfter(h *fasthttp.ResponseHeader) int64 {
 // otherwise is the one that counts.
 func (t *trip) again(f failure) (failure, bool) {
 	x := t.x
-	policy := &x.Route.Retry
+	policy := &t.to.Retry
 	if t.retries >= policy.Retries || policy.When&f.kind == 0 || !t.repeatable(f) {
 		return f, false
 	}
@@ -94,7 +94,7 @@ func (t *trip) repeatable(f failure) bool {
 	case fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodOptions, fasthttp.MethodPut, fasthttp.MethodDelete, fasthttp.MethodTrace:
 		return true
 	case fasthttp.MethodPost, fasthttp.MethodPatch:
-		return t.x.Route.RetryIdempotencyKey && len(h.Peek("Idempotency-Key")) > 0
+		return t.to.RetryIdempotencyKey && len(h.Peek("Idempotency-Key")) > 0
 	default:
 		return false
 	}
@@ -104,7 +104,7 @@ func (t *trip) repeatable(f failure) bool {
 // each, and anything between half and all of that, so that exchanges which
 // failed together don't come back together.
 func (t *trip) backoff() int64 {
-	b := t.x.Route.Retry.Backoff
+	b := t.to.Retry.Backoff
 	wait := int64(b.Initial) << min(t.retries, 16)
 	wait = min(wait, int64(b.Maximum))
 	if wait <= 1 {

@@ -21,7 +21,7 @@ const everything = upstream.OnConnect | upstream.OnReset | upstream.OnTimeout | 
 // retrying lets a route try n times more, whatever the reason.
 func retrying(n int) func(*options) {
 	return func(o *options) {
-		o.route.Retry = upstream.Retry{Retries: n, When: everything, Budget: 1, Backoff: upstream.Backoff{Initial: time.Millisecond, Maximum: 2 * time.Millisecond}}
+		o.to.Retry = upstream.Retry{Retries: n, When: everything, Budget: 1, Backoff: upstream.Backoff{Initial: time.Millisecond, Maximum: 2 * time.Millisecond}}
 	}
 }
 
@@ -63,7 +63,7 @@ func TestC9_WhatIsTriedAgain(t *testing.T) {
 		"GET, timeout": {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), timeout, 200, 2},
 		"GET, 500, not asked for": {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", func(o *options) {
 			retrying(1)(o)
-			o.route.Retry.When &^= upstream.On500
+			o.to.Retry.When &^= upstream.On500
 		}, status(500), 500, 1},
 		"GET, 502":                    {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), status(502), 200, 2},
 		"GET, 503":                    {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", retrying(1), status(503), 200, 2},
@@ -88,7 +88,7 @@ func TestC9_WhatIsTriedAgain(t *testing.T) {
 		"POST without a key, told so": {"POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 3\r\n\r\nabc", keyed, reset, 502, 1},
 		"only timeouts, reset": {"GET / HTTP/1.1\r\nHost: f\r\n\r\n", func(o *options) {
 			retrying(1)(o)
-			o.route.Retry.When = upstream.OnTimeout
+			o.to.Retry.When = upstream.OnTimeout
 		}, reset, 502, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestC9_WhatIsTriedAgain(t *testing.T) {
 			f := newFront(t, o, func(o *options) {
 				c.change(o)
 				if strings.HasSuffix(name, ", timeout") {
-					o.route.Timeouts.Response = within(time.Second) // long, for busy machines: the next try must make it
+					o.to.Timeouts.Response = within(time.Second) // long, for busy machines: the next try must make it
 				}
 			})
 			client := f.dial()
@@ -122,7 +122,7 @@ func TestC9_WhatIsTriedAgain(t *testing.T) {
 
 func keyed(o *options) {
 	retrying(1)(o)
-	o.route.RetryIdempotencyKey = true
+	o.to.RetryIdempotencyKey = true
 }
 
 // closedAddress is one where nobody listens.
@@ -183,8 +183,8 @@ func TestNoTriesBeyondTheirNumberAndTheTotal(t *testing.T) {
 	}
 	f = newFront(t, o, retrying(10), func(o *options) {
 		o.spec.Endpoints[0].Address = dead
-		o.route.Retry.Backoff = upstream.Backoff{Initial: 40 * time.Millisecond, Maximum: time.Second}
-		o.route.Timeouts.Total = 200 * time.Millisecond
+		o.to.Retry.Backoff = upstream.Backoff{Initial: 40 * time.Millisecond, Maximum: time.Second}
+		o.to.Timeouts.Total = 200 * time.Millisecond
 	})
 	start := time.Now()
 	// On a busy machine the total may end in the middle of a try: that is a 504.
@@ -199,7 +199,7 @@ func TestNoTriesBeyondTheirNumberAndTheTotal(t *testing.T) {
 func TestTheBudgetEndsRetries(t *testing.T) {
 	t.Parallel()
 	o := newOrigin(t, answering("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n"))
-	f := newFront(t, o, retrying(1), func(o *options) { o.route.Retry.Budget = 0 })
+	f := newFront(t, o, retrying(1), func(o *options) { o.to.Retry.Budget = 0 })
 	c := f.dial()
 	for range 40 {
 		c.send("GET / HTTP/1.1\r\nHost: f\r\n\r\n")
@@ -299,9 +299,9 @@ func TestBackoffBounds(t *testing.T) {
 		initial := rapid.Int64Range(0, int64(time.Minute)).Draw(rt, "initial")
 		maximum := rapid.Int64Range(0, int64(10*time.Minute)).Draw(rt, "maximum")
 		retries := rapid.IntRange(0, 10).Draw(rt, "retries")
-		trip := &trip{retries: retries, x: &pipeline.Exchange{Route: &pipeline.Route{
+		trip := &trip{retries: retries, to: &pipeline.Destination{
 			Retry: upstream.Retry{Backoff: upstream.Backoff{Initial: time.Duration(initial), Maximum: time.Duration(maximum)}},
-		}}}
+		}}
 		full := maximum
 		if initial<<retries < maximum {
 			full = initial << retries

@@ -423,7 +423,7 @@ func refusing(config *tls.Config) func(*link) {
 func TestAHandshakeThatStalls(t *testing.T) {
 	t.Parallel()
 	o := secureOrigin(t, (*link).hold)
-	f := newFront(t, o, func(o *options) { o.route.Timeouts.Connect = 100 * time.Millisecond })
+	f := newFront(t, o, func(o *options) { o.to.Timeouts.Connect = 100 * time.Millisecond })
 	start := time.Now()
 	if r := f.get(); r.status != 504 {
 		t.Fatalf("got %+v", r)

@@ -21,6 +21,7 @@ const statusClientGone = 499
 type trip struct {
 	proxy *Proxy
 	x     *pipeline.Exchange
+	to    *pipeline.Destination
 
 	target []byte // borrowed from the exchange
 	head   []byte // the composed head, owned
@@ -58,7 +59,7 @@ const (
 	unset = math.MaxInt64
 )
 
-// RoundTrip gets the answer of x.Route's service. It returns Continue when the
+// RoundTrip gets the answer of the service that x.Choose says. It returns Continue when the
 // answer's head stands in x.Response, with its body or a stream of it (then
 // x.Streaming is set, and x.End is called when the stream closes); Respond when
 // x.Response holds a fault; Abort when the client has gone.
@@ -66,9 +67,10 @@ func (p *Proxy) RoundTrip(x *pipeline.Exchange) pipeline.Verdict {
 	t := p.trips.Get().(*trip)
 	t.proxy, t.x = p, x
 	t.now = p.clock.Mono()
-	t.totalDue = later(t.now, int64(x.Route.Timeouts.Total))
+	t.to = x.Choose()
+	t.totalDue = later(t.now, int64(t.to.Timeouts.Total))
 	x.Timing.Upstream = t.now
-	x.Service = x.Route.Service
+	x.Service = t.to.Service
 	x.Service.Budget.Request(x.Stripe, t.now)
 	verdict := t.run()
 	if !x.Streaming {
@@ -353,12 +355,12 @@ func (t *trip) giveBack(clean bool) {
 
 // setTryDue sets when the present try must have its answer's head.
 func (t *trip) setTryDue() {
-	r := t.x.Route
+	to := t.to
 	now := t.now
 	if t.x.Tries > 1 || t.content == streamed {
 		now = t.proxy.clock.Mono()
 	}
-	t.tryDue = min(t.totalDue, later(now, int64(r.Timeouts.Response)), later(now, int64(r.Retry.PerTry)))
+	t.tryDue = min(t.totalDue, later(now, int64(to.Timeouts.Response)), later(now, int64(to.Retry.PerTry)))
 	if t.tryDue == never && t.x.Upgrade != nil {
 		t.tryDue = later(now, int64(handshakeTimeout))
 	}
@@ -374,12 +376,12 @@ func (t *trip) release() {
 
 // idleDue is when the next bytes of a body are overdue.
 func (t *trip) idleDue() int64 {
-	return later(t.proxy.clock.Mono(), int64(t.x.Route.Timeouts.Idle))
+	return later(t.proxy.clock.Mono(), int64(t.to.Timeouts.Idle))
 }
 
 // dialDue is when a connection must stand.
 func (t *trip) dialDue() int64 {
-	return min(t.totalDue, later(t.proxy.clock.Mono(), int64(t.x.Route.Timeouts.Connect)))
+	return min(t.totalDue, later(t.proxy.clock.Mono(), int64(t.to.Timeouts.Connect)))
 }
 
 func extended(due, by int64) int64 {

@@ -492,7 +492,7 @@ func TestAnEarlyAnswerToABufferedBody(t *testing.T) {
 	const size = 8 << 20 // more than the buffers of the two sockets hold
 	f := newFront(t, o, func(o *options) {
 		o.route.BodyLimit, o.route.Buffer = -1, 2*size
-		o.route.Timeouts = upstream.Timeouts{Connect: waitAtMost}
+		o.to.Timeouts = upstream.Timeouts{Connect: waitAtMost}
 	})
 	c := f.dial()
 	go func() {
@@ -533,7 +533,7 @@ func TestClientsThatLeave(t *testing.T) {
 				left <- time.Now()
 			})
 			f := newFront(t, o, func(o *options) {
-				o.route.Timeouts = upstream.Timeouts{Connect: time.Second, Response: 20 * time.Second, Idle: 20 * time.Second}
+				o.to.Timeouts = upstream.Timeouts{Connect: time.Second, Response: 20 * time.Second, Idle: 20 * time.Second}
 			})
 			client := f.dial()
 			client.send(c.request)

@@ -132,15 +132,15 @@ func TestRoutesAreCompiledAsDeclared(t *testing.T) {
 	b := newBench(t)
 	s := b.compile(whole)
 	rest := s.Routes["rest"]
-	if rest.Service.Name != "a" || rest.HostName != "fixed.example" || rest.PreserveHost || rest.BodyLimit != pipeline.Unlimited ||
+	if rest.ServiceName() != "a" || rest.HostName != "fixed.example" || rest.PreserveHost || rest.BodyLimit != pipeline.Unlimited ||
 		rest.Buffer != 1<<10 || len(rest.Trailers) != 1 || rest.Rewrite.String() != "/x/{rest}" || !strings.HasPrefix(rest.At, "gw.yaml:") {
 		t.Errorf("rest: %+v", rest)
 	}
-	if r := rest.Retry; r.Retries != 2 || r.PerTry != time.Second || r.When != upstream.OnConnect|upstream.On503 || r.Budget != 0.1 || r.Backoff.Initial != time.Millisecond {
+	if r := rest.Destinations[0].Retry; r.Retries != 2 || r.PerTry != time.Second || r.When != upstream.OnConnect|upstream.On503 || r.Budget != 0.1 || r.Backoff.Initial != time.Millisecond {
 		t.Errorf("retry: %+v", r)
 	}
 	item := s.Routes["item"]
-	if !item.PreserveHost || item.HostName != "" || !item.RetryIdempotencyKey || item.Timeouts.Response != time.Second || item.Timeouts.Connect != time.Second {
+	if !item.PreserveHost || item.HostName != "" || !item.Destinations[0].RetryIdempotencyKey || item.Destinations[0].Timeouts.Response != time.Second || item.Destinations[0].Timeouts.Connect != time.Second {
 		t.Errorf("item: %+v", item)
 	}
 	if odd := s.Routes["odd"]; !odd.Path.EncodedSlashes || !odd.Path.DoubleSlashes || len(odd.Chain.Named()) != 1 {

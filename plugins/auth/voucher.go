@@ -52,10 +52,10 @@ func newVoucher(signer plugin.Vouchers) *voucher {
 // request is the Request hook: it gives the exchange its voucher.
 func (v *voucher) request(x *pipeline.Exchange) pipeline.Verdict {
 	p := x.Principal
-	if p == nil || x.Route.Service == nil {
+	if p == nil || len(x.Route.Destinations) == 0 {
 		return pipeline.Continue
 	}
-	signed, err := v.of(p, x.Route.Service.Name, x.Timing.Start)
+	signed, err := v.of(p, x.Choose().Service.Name, x.Timing.Start)
 	if err != nil {
 		return x.FailBy(fault.Internal, err)
 	}
