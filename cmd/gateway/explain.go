@@ -27,6 +27,7 @@ type explanation struct {
 	Route     string            `json:"route"`
 	At        string            `json:"at,omitempty"`
 	Answer    string            `json:"answer,omitempty"`
+	Pins      []string          `json:"pins,omitempty"`
 	Target    string            `json:"target,omitempty"`
 	Endpoints []string          `json:"endpoints,omitempty"`
 	Hooks     []hookRow         `json:"hooks"`
@@ -230,8 +231,15 @@ func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 		return nil, err
 	}
 	e.Target = string(target)
-	for _, endpoint := range r.Destinations[0].Service.Members() {
-		e.Endpoints = append(e.Endpoints, endpoint.Address)
+	e.Pins = admin.Pins(r)
+	for _, to := range r.Services() {
+		for _, endpoint := range to.Members() {
+			address := endpoint.Address
+			if r.Split != nil {
+				address += " (" + to.Name + ")"
+			}
+			e.Endpoints = append(e.Endpoints, address)
+		}
 	}
 	return e, nil
 }
@@ -264,6 +272,9 @@ func (e *explanation) print(w io.Writer) error {
 		at = "  (" + e.At + ")"
 	}
 	fmt.Fprintf(w, "host:      %s\npath:      %s\nroute:     %s%s\nanswer:    %s\n", orDash(e.Host), orDash(e.Path), e.Route, at, e.Answer)
+	for _, pin := range e.Pins {
+		fmt.Fprintf(w, "pin:       %s\n", pin)
+	}
 	if e.Target != "" {
 		fmt.Fprintf(w, "target:    %s\nendpoints: %s\n", e.Target, strings.Join(e.Endpoints, ", "))
 	}

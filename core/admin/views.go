@@ -18,6 +18,7 @@ type RouteView struct {
 	Hosts     []string     `json:"hosts"`
 	Paths     []string     `json:"paths"`
 	Answer    string       `json:"answer"`
+	Pins      []string     `json:"pins,omitempty"` // whom no share decides about, in their order
 	Plugins   []PluginView `json:"plugins"`
 	At        string       `json:"at"` // file:line:column, or "built in"
 }
@@ -34,7 +35,7 @@ func Routes(s *snapshot.Snapshot) []RouteView {
 	s.Each(func(r *pipeline.Route, m *router.Match) {
 		v := RouteView{
 			Name: r.Name, Listeners: listed(m.Listeners), Methods: listed(m.Methods), Hosts: listed(m.Hosts), Paths: listed(m.Paths),
-			Answer: Answer(r), Plugins: []PluginView{}, At: r.At,
+			Answer: Answer(r), Pins: Pins(r), Plugins: []PluginView{}, At: r.At,
 		}
 		for _, p := range r.Chain.Named() {
 			v.Plugins = append(v.Plugins, PluginView{p.Plugin, p.At})
@@ -50,6 +51,8 @@ func listed(list []string) []string { return append([]string{}, list...) }
 // Answer says where the answers of a route come from.
 func Answer(r *pipeline.Route) string {
 	switch {
+	case r.Split != nil:
+		return r.Split.String()
 	case len(r.Destinations) > 0:
 		return "service " + r.ServiceName()
 	case r.Redirect != nil:
@@ -59,6 +62,18 @@ func Answer(r *pipeline.Route) string {
 	default:
 		return "built in"
 	}
+}
+
+// Pins says which requests of a route go to a service of their own, the first that fits
+// first.
+func Pins(r *pipeline.Route) []string {
+	var out []string
+	if r.Split != nil {
+		for i := range r.Split.Pins {
+			out = append(out, r.Split.Pins[i].String())
+		}
+	}
+	return out
 }
 
 // serviceView is one service with its endpoints.

@@ -38,6 +38,7 @@ func (c *checker) route(route *Route) {
 		c.used["profile "+name] = true
 	}
 	c.answer(route)
+	c.destinations(route)
 	c.match(route)
 	c.target(route)
 	c.redirect(route)
@@ -54,10 +55,10 @@ func (c *checker) route(route *Route) {
 	}
 }
 
-// answer wants exactly one of service, redirect and respond.
+// answer wants exactly one of service, split, redirect and respond.
 func (c *checker) answer(route *Route) {
 	var set []string
-	for _, key := range []string{"service", "redirect", "respond"} {
+	for _, key := range []string{"service", "split", "redirect", "respond"} {
 		if !missing(route.Node, key) {
 			set = append(set, key)
 		}
@@ -67,7 +68,7 @@ func (c *checker) answer(route *Route) {
 		if len(set) > 0 {
 			got = strings.Join(set, " and ")
 		}
-		c.r.Add(route.At, route.Node.Path, "want exactly one of service, redirect and respond, got "+got, "")
+		c.r.Add(route.At, route.Node.Path, "want exactly one of service, split, redirect and respond, got "+got, "")
 	}
 	n := given(route.Node, "service")
 	if n == nil || route.Service == "" {
@@ -174,12 +175,12 @@ func inAll(lists [][]string) []string {
 }
 
 // serviceKeys are of use only to routes that a service answers.
-var serviceKeys = []string{"strip_prefix", "rewrite", "host", "trailers"}
+var serviceKeys = []string{"pin", "strip_prefix", "rewrite", "host", "trailers"}
 
 // target checks what is sent to the service.
 func (c *checker) target(route *Route) {
 	n := route.Node
-	if missing(n, "service") && (!missing(n, "redirect") || !missing(n, "respond")) {
+	if missing(n, "service") && missing(n, "split") && (!missing(n, "redirect") || !missing(n, "respond")) {
 		for _, key := range serviceKeys {
 			if v := given(n, key); v != nil {
 				c.r.AddNode(v, "only a route with a service can have "+key, "")

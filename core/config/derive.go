@@ -113,6 +113,7 @@ func (d *deriver) routes() {
 			route = guard(route, required)
 		}
 		inherits := []setting.Entry{{Key: "limits", Value: under(route, "limits", limits)}}
+		inherits = append(inherits, d.destinations(route)...)
 		if service := d.service(route); service != nil {
 			for _, key := range []string{"timeouts", "retry"} {
 				inherits = append(inherits, setting.Entry{Key: key, Value: under(route, key, service.Get(key))})

@@ -101,7 +101,7 @@ func newLoader(o LoadOptions) *loader {
 // broken, what it holds is missing, and would be missed by the checks.
 func (l *loader) decode() *Config {
 	var doc document
-	tree := l.files()
+	tree := spellOut(l.files())
 	if !l.broken {
 		tree = derive(tree, l.o.Plugins, l.r)
 	}

@@ -217,7 +217,7 @@ type Profile struct {
 }
 
 // Route is a match and what happens to the requests that match: exactly one of
-// Service, Redirect and Respond is set.
+// Service, Split, Redirect and Respond is set.
 type Route struct {
 	Name         string             `yaml:"@key"`
 	At           setting.Position   `yaml:"@at"`
@@ -231,6 +231,9 @@ type RouteOptions struct {
 	Priority    int                `yaml:"priority" default:"0" min:"-1000000" max:"1000000" doc:"Higher ones are matched first, whatever their hosts and paths."`
 	Match       Match              `yaml:"match" doc:"Which requests the route takes; what is left out matches all."`
 	Service     string             `yaml:"service" doc:"The service that answers."`
+	Split       []*SplitTo         `yaml:"split,named" doc:"Services that answer, each with its weight, in place of one."`
+	SplitBy     By                 `yaml:"split_by" doc:"Whose requests stay with one service of split: user, cookie (the gateway's own), ip, {header: NAME} or {cookie: NAME}; by default every request is for itself."`
+	Pin         []*Pin             `yaml:"pin" doc:"Requests that go to a service of their own; the first that fits decides."`
 	StripPrefix string             `yaml:"strip_prefix" doc:"Literal prefix that is taken off the path."`
 	Rewrite     string             `yaml:"rewrite" doc:"Path sent to the service, such as /v2/{rest}; the query is kept."`
 	Redirect    *Redirect          `yaml:"redirect" doc:"Answer with a redirect instead of a service."`
@@ -239,8 +242,8 @@ type RouteOptions struct {
 	Path        PathOptions        `yaml:"path" doc:"What a path of this route may hold."`
 	Trailers    setting.StringList `yaml:"trailers" doc:"Trailer fields that are passed on to the service."`
 	Limits      RouteLimits        `yaml:"limits" doc:"Limits of this route, in place of those of the whole gateway."`
-	// Timeouts and Retry are the service's with the route's over them; nil
-	// without a service.
+	// Timeouts and Retry are the service's with the route's over them; nil without a
+	// service. What holds for those of Split and Pin stands there.
 	Timeouts *Timeouts   `yaml:"timeouts" doc:"Timeouts of this route, in place of the service's."`
 	Retry    *RouteRetry `yaml:"retry" doc:"Retries of this route, in place of the service's; off for never."`
 	// Plugins are the merged options of each plugin that is on, undecoded.

@@ -134,5 +134,7 @@ func (g *Gateway) answer(x *pipeline.Exchange, verdict pipeline.Verdict) {
 func (g *Gateway) finish(x *pipeline.Exchange) (verdict pipeline.Verdict) {
 	defer x.Response.Header.SetCanonical(correlationName, x.CorrelationID()) // a panic's answer carries it too
 	defer g.rescue(x, &verdict)
-	return x.Route.Chain.Answer(x, x.FromService)
+	verdict = x.Route.Chain.Answer(x, x.FromService)
+	x.GreetVisitor() // behind what stores answers for other callers
+	return verdict
 }

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/upstream"
 )
@@ -21,12 +23,32 @@ type Destination struct {
 	Series *meter.RouteSeries
 }
 
+// Services are those that the route may send requests to, each once.
+func (r *Route) Services() []*upstream.Service {
+	var out []*upstream.Service
+	for _, d := range r.Destinations {
+		if !slices.Contains(out, d.Service) {
+			out = append(out, d.Service)
+		}
+	}
+	return out
+}
+
+// Same says that requests which go to d and to other can't be told apart.
+func (d *Destination) Same(other *Destination) bool {
+	return d.Service == other.Service && d.Timeouts == other.Timeouts && d.Retry == other.Retry && d.RetryIdempotencyKey == other.RetryIdempotencyKey
+}
+
 // Choose returns where the exchange goes, which stays the same to its end. The
 // first call decides; it comes after Authorize, for who calls may matter. The route
 // must have a destination.
 func (x *Exchange) Choose() *Destination {
 	if x.Destination == nil {
-		x.Destination = x.Route.Destinations[0]
+		if x.Route.Split == nil {
+			x.Destination = x.Route.Destinations[0]
+		} else {
+			x.Destination = x.Route.Split.choose(x)
+		}
 	}
 	return x.Destination
 }

@@ -168,6 +168,9 @@ type Exchange struct {
 	// Holder is the snapshot in force when the exchange began; released by Done.
 	Holder Holder
 
+	visitor      [visitorLength]byte
+	visitorState visitorState
+
 	ended       bool
 	walking     bool // the walk still needs the exchange: End waits for Leave
 	endAsked    bool

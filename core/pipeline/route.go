@@ -21,8 +21,10 @@ type Route struct {
 	// Exactly one of Destinations, Redirect, Respond and BuiltIn is set, but for route
 	// "none", which has none of them.
 	Destinations []*Destination
-	Redirect     *Redirect
-	Respond      *Static
+	// Split, if not nil, says which of the destinations a request goes to; else it is the first.
+	Split    *Split
+	Redirect *Redirect
+	Respond  *Static
 	// BuiltIn answers in the gateway itself: a probe, and what else the program
 	// brings along.
 	BuiltIn Hook

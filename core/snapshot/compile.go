@@ -209,23 +209,13 @@ func (c *compiler) route(d *config.Route) (*pipeline.Route, error) {
 	} else {
 		r.HostName = d.Host
 	}
-	if d.Service != "" {
-		r.Destinations = []*pipeline.Destination{c.destination(r.Name, d)}
+	if err := c.destinations(r, d); err != nil {
+		return nil, fmt.Errorf("%s: route %s: %w", d.At, d.Name, err)
 	}
 	if err := answers(r, d); err != nil {
 		return nil, fmt.Errorf("%s: route %s: %w", d.At, d.Name, err)
 	}
 	return r, c.dress(r, d.Plugins, nil)
-}
-
-// destination compiles where a route of that name sends its requests.
-func (c *compiler) destination(route string, d *config.Route) *pipeline.Destination {
-	out := &pipeline.Destination{
-		Service: c.services[d.Service], Timeouts: timeouts(*d.Timeouts), Retry: retry(d.Retry.Retry), RetryIdempotencyKey: d.Retry.IdempotencyKey,
-		Series: c.parts.Meter.Route(route, d.Service),
-	}
-	c.closing(out.Series.Release)
-	return out
 }
 
 // withheld names the fields that no service gets.

@@ -3,7 +3,6 @@ package ratelimit
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -51,23 +50,9 @@ type policy struct {
 
 // upgrade is a condition on the caller, and what it changes.
 type upgrade struct {
-	scope, client string // empty: any
-	claims        []principal.Claim
-	policy        policy
-	bypass        bool
-}
-
-func (u *upgrade) fits(x *pipeline.Exchange) bool {
-	p := x.Principal
-	if u.client != "" && p.Client != u.client || u.scope != "" && !p.Scopes.Covers(u.scope) {
-		return false
-	}
-	for i := range u.claims {
-		if !u.claims[i].Holds(x.Claims) {
-			return false
-		}
-	}
-	return true
+	whom   principal.Match
+	policy policy
+	bypass bool
 }
 
 func newLevel(o *levelOptions, d *plugin.Deps) (v level, err error) {
@@ -112,13 +97,16 @@ func newLevel(o *levelOptions, d *plugin.Deps) (v level, err error) {
 const unaffordableFor = time.Hour
 
 func newUpgrade(o *upgradeOptions, d *plugin.Deps) (u upgrade, err error) {
-	u = upgrade{scope: o.Scope, client: o.Client, bypass: o.Bypass}
+	u = upgrade{whom: principal.Match{Scope: o.Scope}, bypass: o.Bypass}
+	if o.Client != "" {
+		u.whom.Clients = []string{o.Client}
+	}
 	for _, pointer := range slices.Sorted(maps.Keys(o.Claim)) {
 		claim, err := principal.ParseClaim(pointer, o.Claim[pointer])
 		if err != nil {
 			return u, fmt.Errorf("claim: %w", err)
 		}
-		u.claims = append(u.claims, claim)
+		u.whom.Claims = append(u.whom.Claims, claim)
 	}
 	if !u.bypass {
 		u.policy, err = findPolicy(o.Policy, d)
@@ -154,7 +142,7 @@ func (v *level) policyOf(x *pipeline.Exchange, in *limit.Policies, otherwise boo
 	if caller := x.Principal; caller != nil {
 		for i := range v.upgrades {
 			switch u := &v.upgrades[i]; {
-			case !u.fits(x):
+			case !u.whom.Holds(caller, x.Claims):
 			case u.bypass:
 				return v.policy.Policy(), true
 			default:
@@ -211,26 +199,15 @@ func there(k kind, x *pipeline.Exchange, room []byte) string {
 	case byRoute:
 		return x.Route.Name
 	case byService:
-		return x.Route.ServiceName()
+		if len(x.Route.Destinations) == 0 {
+			return pipeline.NoService
+		}
+		return x.Choose().Service.Name
 	case byGlobal:
 		return ""
 	}
-	address := appendAddress(room, x)
+	address := x.AppendAddress(room)
 	return unsafe.String(unsafe.SliceData(address), len(address)) // as above
-}
-
-// appendAddress appends where x comes from: an IPv4 address, or the first of an IPv6
-// network of 64 bits, within which a caller has as many as it likes. Of a request that
-// could not be read nothing is believed but its peer.
-func appendAddress(dst []byte, x *pipeline.Exchange) []byte {
-	client := x.Client
-	if !client.IsValid() {
-		client = x.Peer.Address.Addr()
-	}
-	if client = client.Unmap(); client.Is6() {
-		client = netip.PrefixFrom(client.WithZone(""), 64).Masked().Addr()
-	}
-	return client.AppendTo(dst)
 }
 
 // String says of the level what `gateway explain` shows.
@@ -261,19 +238,9 @@ func (v *level) String() string {
 
 // String is whom the upgrade concerns, and what it changes.
 func (u *upgrade) String() string {
-	var whom []string
-	if u.scope != "" {
-		whom = append(whom, "scope "+u.scope)
-	}
-	if u.client != "" {
-		whom = append(whom, "client "+u.client)
-	}
-	for i := range u.claims {
-		whom = append(whom, "claim "+u.claims[i].String())
-	}
 	what := "bypass"
 	if !u.bypass {
 		what = describe(u.policy.name, u.policy.shown)
 	}
-	return strings.Join(whom, " and ") + ": " + what
+	return strings.Join(u.whom.Strings(), " and ") + ": " + what
 }

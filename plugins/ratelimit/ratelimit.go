@@ -75,7 +75,11 @@ func build(o options, d *plugin.Deps) (pipeline.Instance, error) {
 func (l *limiter) guard(x *pipeline.Exchange) pipeline.Verdict {
 	x.Limits.Reset()
 	for i := range l.levels {
-		if v := &l.levels[i]; v.guard == always || v.guard == unlessPresented && !x.Presents {
+		v := &l.levels[i]
+		if x.Route.Split != nil && (v.by == byService || v.otherwise == byService) {
+			continue // who calls decides which service it is
+		}
+		if v.guard == always || v.guard == unlessPresented && !x.Presents {
 			l.add(v, x)
 		}
 	}
