@@ -144,7 +144,9 @@ routes:
   c: {match: {path: /c}, service: old, pin: [{user: [ann, bob], service: next}, {scope: "beta:read", service: next}], plugins: {auth: {required: false}}}
   d: {match: {path: /d}, split: {old: 1, next: 1}, plugins: {auth: {}}}
 `, gatewaytest.Options{Identity: &id.Identity})
-	as := func(user string, scopes ...string) string { return "Authorization: Bearer " + id.Token(user, scopes...) + "\r\n" }
+	as := func(user string, scopes ...string) string {
+		return "Authorization: Bearer " + id.Token(user, scopes...) + "\r\n"
+	}
 	seen := map[string]int{}
 	for i := range 40 {
 		user := fmt.Sprintf("user-%d", i)
