@@ -197,7 +197,7 @@ func (h *holding) join(cost int64) (w *waiter, s *lease, wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := h.spend(cost); s != nil; s = h.spend(cost) {
-		if h.of.inTime(s, h.of.boot()) {
+		if s.inTime(h.of.boot()) {
 			return nil, s, 0
 		}
 		s.end()

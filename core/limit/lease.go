@@ -96,8 +96,6 @@ type Leased struct {
 	pool     workers
 
 	asks, answers, leased, returned, lost atomic.Int64 // written once for each ask or lease
-
-	spendsLate bool // a bug that a test plants
 }
 
 var _ Store = (*Leased)(nil)
@@ -192,7 +190,7 @@ func (l *Leased) claim(charges []Charge, claims []claim) (logs bool) {
 }
 
 // inTime says whether a token that was taken before the clock showed now counts.
-func (l *Leased) inTime(s *lease, now int64) bool { return now < s.deadline || l.spendsLate }
+func (s *lease) inTime(now int64) bool { return now < s.deadline }
 
 // judge finds what was taken too late, and what is denied as far as is known.
 func (l *Leased) judge(charges []Charge, claims []claim, now int64) (denied int, missing bool) {
@@ -203,7 +201,7 @@ func (l *Leased) judge(charges []Charge, claims []claim, now int64) (denied int,
 		case c.Wait == Never:
 		case k.holding == nil || c.Bypass:
 			continue
-		case k.lease != nil && l.inTime(k.lease, now):
+		case k.lease != nil && k.lease.inTime(now):
 			continue
 		default:
 			if k.lease != nil {

@@ -3,6 +3,7 @@ package limit
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sort"
@@ -221,6 +222,7 @@ type world struct {
 	crashes   int
 	wipes     int
 	wiping    bool // it may happen
+	late      bool // a bug: leases have no deadline
 }
 
 type worldInstance struct {
@@ -254,7 +256,7 @@ type worldAdmission struct {
 const worldLife = 100 * time.Millisecond
 
 func newWorld(pick func(int) int, late, behind bool) *world {
-	w := &world{pick: pick, wiping: pick(4) == 0}
+	w := &world{pick: pick, wiping: pick(4) == 0, late: late}
 	w.now = int64(time.Hour)
 	per := []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second}[pick(3)]
 	w.policies = []*Policy{
@@ -268,15 +270,14 @@ func newWorld(pick func(int) int, late, behind bool) *world {
 	w.shared.behind = behind
 	w.shared.epoch = 1
 	for range 1 + pick(3) {
-		w.instances = append(w.instances, w.instance(late))
+		w.instances = append(w.instances, w.instance())
 	}
 	return w
 }
 
-func (w *world) instance(late bool) *worldInstance {
+func (w *world) instance() *worldInstance {
 	w.crashes++
 	l := newLeased(LeasedOptions{Clock: clock.NewFake(time.Unix(0, 0)), Boot: func() int64 { return w.now }, Life: worldLife})
-	l.spendsLate = late
 	return &worldInstance{l, fmt.Sprintf("%d:", w.crashes)}
 }
 
@@ -439,6 +440,11 @@ func (w *world) answer() {
 		}
 		c.answered = true
 		c.holding.settle(c.ask, c.sent, w.now)
+		for _, s := range c.holding.held {
+			if w.late {
+				s.deadline = math.MaxInt64
+			}
+		}
 		if c.done {
 			w.calls = append(w.calls[:i], w.calls[i+1:]...)
 		}
@@ -455,7 +461,7 @@ func (w *world) happen() {
 	of := w.pick(len(w.instances))
 	switch w.pick(10) {
 	case 0:
-		w.instances[of] = w.instance(w.instances[of].spendsLate)
+		w.instances[of] = w.instance()
 	case 1:
 		if w.wiping {
 			w.shared.wipe()

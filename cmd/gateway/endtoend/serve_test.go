@@ -44,7 +44,13 @@ func serveFile(t *testing.T, yaml string) *served {
 // serveFiles is serveFile over two files of any content: name, text, name, text.
 func serveFiles(t *testing.T, pairs ...string) *served {
 	t.Helper()
-	s := &served{t: t, cmd: command(files(t, pairs...), "serve", "-c", pairs[0], "-c", pairs[2])}
+	return serveBy(t, command(files(t, pairs...), "serve", "-c", pairs[0], "-c", pairs[2]))
+}
+
+// serveBy starts c, which serves, and waits until it does.
+func serveBy(t *testing.T, c *exec.Cmd) *served {
+	t.Helper()
+	s := &served{t: t, cmd: c}
 	s.cmd.Stdout = &s.stdout
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
