@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/suuupra/gateway/core/limit"
 	"github.com/suuupra/gateway/core/principal"
 	"github.com/suuupra/gateway/core/setting"
 )
@@ -20,6 +21,7 @@ func (c *checker) identity() {
 	}
 	c.signingKeys(&i.SigningKeys)
 	c.web(i.Web)
+	c.throttle(i)
 	if n := given(i.Node, "fingerprint_header"); n != nil && !isFieldName(i.FingerprintHeader) {
 		c.r.AddNode(n, "want the name of a header field, of letters, digits and hyphens, got "+n.Describe(), "")
 	}
@@ -52,6 +54,22 @@ func (c *checker) signingKeys(s *SigningKeys) {
 		}
 	}
 	c.r.AddNode(written(s.Node, "encryption_key"), "want 32 bytes in base64 or hex, such as `openssl rand -base64 32` makes", "")
+}
+
+// throttle wants of refused what a policy may have: it is counted as one.
+func (c *checker) throttle(i *Identity) {
+	n, r := given(i.Node.Get("throttle"), "refused"), i.Throttle.Refused
+	if n == nil || r.Count == 0 {
+		return // the default, or reported
+	}
+	if fault, near := rateFault(r); fault != "" {
+		c.r.AddNode(n, fault+", got "+n.Describe(), near)
+		return
+	}
+	counted := limit.Policy{Algorithm: limit.TokenBucket, Count: r.Count, Per: r.Per, Burst: r.Count}
+	if err := counted.Validate(); err != nil {
+		c.r.AddNode(n, err.Error(), "")
+	}
 }
 
 // sealingKey is the length of a key of AES-256, in bytes.
