@@ -83,6 +83,8 @@ type Parts struct {
 	BuiltIns func(*config.Config) []snapshot.BuiltIn
 	// Stays, if not nil, end what lasts on behalf of callers who are revoked.
 	Stays *revocation.Stays
+	// Recorder, if not nil, is told when the health of an endpoint changes.
+	Recorder upstream.Recorder
 	// Sockets are listening sockets that the program was started with, by the name
 	// of their listener. Start takes those that the configuration names.
 	Sockets map[string]*net.TCPListener
@@ -100,6 +102,7 @@ func newGateway(p Parts) *Gateway {
 	g.proxy = proxy.New(proxy.Options{Clock: p.Clock, Meter: p.Meter, Untrusted: g.untrusted, Barred: p.Barred, Stays: p.Stays})
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)
+	g.services.Check(upstream.Checking{Clock: p.Clock, Prober: g.proxy, Log: p.Log, Recorder: p.Recorder})
 	g.keeper = plugin.NewKeeper(p.Log)
 	g.presented.now, g.presented.meter = p.Clock.Now, p.Meter
 	factory := pipeline.NewFactory(g.done)

@@ -62,7 +62,22 @@ func (t *trip) readHead(c *conn, one bool) failure {
 // scanHead waits for a whole head and has the strict scanner judge it. Nothing of
 // it is taken from the reader.
 func (t *trip) scanHead(c *conn) failure {
-	c.answer.Reset(t.proxy.limits)
+	err := c.scanHead(t.proxy.limits)
+	switch {
+	case err == nil:
+		return failure{}
+	case malformed(err):
+		return badAnswer(err)
+	case c.br.Buffered() > 0 && (errors.Is(err, io.EOF) || !errors.Is(err, errTimeout) && !errors.Is(err, errClientGone)):
+		return badAnswer(fmt.Errorf("the answer's head ended early: %w", err))
+	default:
+		return t.lost(c, err)
+	}
+}
+
+// scanHead does that for whoever uses the connection.
+func (c *conn) scanHead(l *wire.Limits) error {
+	c.answer.Reset(l)
 	for need := 1; ; need = c.br.Buffered() + 1 {
 		_, err := c.br.Peek(need)
 		if buffered := c.br.Buffered(); buffered >= need {
@@ -70,21 +85,23 @@ func (t *trip) scanHead(c *conn) failure {
 			done, violation := c.answer.Scan(head)
 			switch {
 			case violation != nil:
-				return badAnswer(fmt.Errorf("the answer's head: %w", violation))
+				return fmt.Errorf("the answer's head: %w", violation)
 			case done:
-				return failure{}
+				return nil
 			}
 			continue
 		}
-		switch {
-		case err == bufio.ErrBufferFull:
-			return badAnswer(errHeadTooLarge)
-		case c.br.Buffered() > 0 && (errors.Is(err, io.EOF) || !errors.Is(err, errTimeout) && !errors.Is(err, errClientGone)):
-			return badAnswer(fmt.Errorf("the answer's head ended early: %w", err))
-		default:
-			return t.lost(c, err)
+		if err == bufio.ErrBufferFull {
+			return errHeadTooLarge
 		}
+		return err
 	}
+}
+
+// malformed says whether err is of an answer that is none.
+func malformed(err error) bool {
+	var violation *wire.Violation
+	return errors.As(err, &violation) || errors.Is(err, errHeadTooLarge) || errors.Is(err, errInterim) || errors.Is(err, errUpgrade)
 }
 
 // passInterim sends a 1xx answer on. 100 is none of the client's business: the

@@ -78,6 +78,17 @@ type conn struct {
 
 // newConn wraps a connected socket.
 func newConn(p *pool, nc *net.TCPConn) (*conn, error) {
+	c, err := bareConn(p, nc)
+	if err != nil {
+		return nil, err
+	}
+	c.br = bufio.NewReaderSize(c, answerBuffer)
+	return c, nil
+}
+
+// bareConn is newConn without a reader: whoever has one to lend sets it before the
+// connection is used.
+func bareConn(p *pool, nc *net.TCPConn) (*conn, error) {
 	raw, err := nc.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("reaching the socket to %s: %w", p.address, err)
@@ -87,7 +98,6 @@ func newConn(p *pool, nc *net.TCPConn) (*conn, error) {
 	c.own.prepare()
 	c.watch.glance.prepare()
 	c.readArmed, c.writeArmed = never, never
-	c.br = bufio.NewReaderSize(c, answerBuffer)
 	return c, nil
 }
 

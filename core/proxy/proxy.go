@@ -49,6 +49,7 @@ type Proxy struct {
 	slabs   sync.Pool // *piece of slabSize
 	scratch sync.Pool // *scratch
 	guests  sync.Pool // *streamGuest
+	readers sync.Pool // *probeReader
 	// slabsLent is written twice for 128 KiB of a body.
 	slabsLent atomic.Int32
 
@@ -85,6 +86,7 @@ func New(o Options) *Proxy {
 	p.slabs.New = func() any { return newPiece(slabSize) }
 	p.scratch.New = func() any { return new(scratch) }
 	p.guests.New = func() any { return new(streamGuest) }
+	p.readers.New = func() any { return newProbeReader() }
 	p.gauges(o.Meter)
 	p.sweeper = newSweeper(p)
 	go p.sweeper.run()

@@ -34,4 +34,14 @@
 // Random picks from the same sequence. Least requests compares two endpoints
 // picked at random (M. Mitzenmacher, "The Power of Two Choices in Randomized Load
 // Balancing", 2001) by requests in flight per weight.
+//
+// # Health checks
+//
+// A service may have its endpoints checked ([HealthCheck]); the [Prober] asks, one
+// scheduler says when. An endpoint is unknown until its first check, and gets requests
+// meanwhile; fall failed checks in a row make it unhealthy, and it gets none, until rise
+// passed ones in a row make it healthy again. Each failed check of an unhealthy endpoint
+// doubles the pause to the next, up to a bound. Checks are kept under the endpoint and the
+// way it is checked, so they and what they know outlive reloads; where a reload changes
+// the way, the newest check has the word once it has one.
 package upstream

@@ -40,6 +40,7 @@ type Registry struct {
 	endpoints map[Key]*Endpoint
 	meter     *meter.Set // nil: nothing is published
 	states    map[names]*state
+	checks    *checks // nil: nothing is checked
 }
 
 // NewRegistry returns an empty registry.
@@ -148,16 +149,14 @@ func (r *Registry) forget(e *Endpoint) {
 // release takes one holder from s; with the last one it goes, and its endpoints
 // lose a holder each.
 func (r *Registry) release(s *Service) {
-	var gone []*Endpoint
+	var gone leavers
 	r.mu.Lock()
 	if s.holders--; s.holders == 0 {
 		delete(r.services, s.id)
 		gone = r.leave(s.members)
 	}
 	r.mu.Unlock()
-	for _, e := range gone {
-		e.connections.Close()
-	}
+	gone.close()
 }
 
 // Len is how many services and endpoints are held; both are 0 when every snapshot

@@ -59,9 +59,7 @@ func (r *Registry) replace(s *Service, specs []EndpointSpec) {
 	gone := r.leave(before)
 	r.arrange(s)
 	r.mu.Unlock()
-	for _, e := range gone {
-		e.connections.Close()
-	}
+	gone.close()
 }
 
 // join returns the members that specs declare, each held once more. Called under mu.
@@ -69,22 +67,29 @@ func (r *Registry) join(s *Service, specs []EndpointSpec) []Member {
 	members := make([]Member, 0, len(specs))
 	for _, e := range specs {
 		k := Key{s.Name, e.Address, e.HostHeader, s.spec.Connections, e.TLS}
-		members = append(members, Member{r.endpoint(k), e.Weight})
+		m := Member{Endpoint: r.endpoint(k), Weight: e.Weight}
+		if r.checks != nil && s.spec.Health.On() {
+			m.check = r.checks.hold(m.Endpoint, s.spec.Health)
+		}
+		members = append(members, m)
 	}
 	return members
 }
 
-// leave takes a holder from each member, and returns the endpoints that nobody holds
-// any more. Called under mu.
-func (r *Registry) leave(members []Member) (gone []*Endpoint) {
+// leave takes a holder from each member, and returns what nobody holds any more.
+// Called under mu.
+func (r *Registry) leave(members []Member) (gone leavers) {
 	for _, m := range members {
+		if m.check != nil && r.checks.release(m.check) {
+			gone.checks = append(gone.checks, m.check)
+		}
 		e := m.Endpoint
 		if e.holders--; e.holders > 0 {
 			continue
 		}
 		delete(r.endpoints, e.key)
 		r.forget(e)
-		gone = append(gone, e)
+		gone.endpoints = append(gone.endpoints, e)
 	}
 	return gone
 }

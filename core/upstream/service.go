@@ -36,6 +36,8 @@ type Service struct {
 type Member struct {
 	*Endpoint
 	Weight int // 1–1000
+
+	check *check // nil: nothing checks it
 }
 
 // Release gives a holder's claim back; each holder calls it once.

@@ -109,6 +109,7 @@ type ServiceSpec struct {
 	// PanicThreshold is the share of endpoints in service, 0 to 1, below which requests
 	// are spread over all of them.
 	PanicThreshold float64
+	Health         HealthCheck
 }
 
 // EndpointSpec declares one endpoint of a service.

@@ -78,11 +78,15 @@ func (e *Endpoint) SetDrained(drained bool) {
 func (r *Registry) change(e *Endpoint, to func(*state)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := e.state
+	r.set(e.key.Service, e.state, to)
+}
+
+// set is change, called under mu.
+func (r *Registry) set(service string, st *state, to func(*state)) {
 	able, drained := st.able(), st.drained
 	to(st)
 	if st.able() != able || st.drained != drained {
-		r.rearrange(e.key.Service, st)
+		r.rearrange(service, st)
 	}
 }
 
