@@ -55,6 +55,7 @@ func (c *checker) service(s *Service) {
 	}
 	c.retry(s.Node.Get("retry"), &s.Retry)
 	c.serviceTLS(s)
+	c.health(s)
 }
 
 func emptyList(n *setting.Node) bool { return n.Kind == setting.List && len(n.Items) == 0 }

@@ -119,7 +119,7 @@ func TestFull(t *testing.T) {
 	if p := identity.Plugins; len(p) != 1 || p["access_log"].Get("sample").Text != "100%" || p["access_log"].Get("slow").Text != "2s" || p["access_log"].Get("to").Text != "stdout" {
 		t.Errorf("plugins: %v", p)
 	}
-	if at := identity.Plugins["access_log"].Get("to").At.String(); !strings.HasPrefix(at, "good/full.yaml:40:") {
+	if at := identity.Plugins["access_log"].Get("to").At.String(); !strings.HasPrefix(at, "good/full.yaml:42:") {
 		t.Errorf("an option merged from the defaults lost its place: %s", at)
 	}
 	vod := cfg.Service("vod")

@@ -147,6 +147,8 @@ type Service struct {
 	Timeouts    Timeouts         `yaml:"timeouts" doc:"How long to wait for the service; a route may override each."`
 	Connections Connections      `yaml:"connections" doc:"Connections to each endpoint."`
 	Retry       Retry            `yaml:"retry" doc:"When a request is sent again; off for never. A route may override each key."`
+	// Health is nil where nothing is checked.
+	Health *Health `yaml:"health" doc:"Check each endpoint by requests of the gateway's own; off unless declared."`
 	// TLS is nil where the defaults are good, and without https endpoints.
 	TLS *ServiceTLS `yaml:"tls" doc:"How https endpoints are verified, and what is shown to them; they are always verified."`
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/setting"
@@ -19,6 +21,7 @@ func (c *compiler) service(d *config.Service) error {
 		Balance:  balances[d.Balance],
 		Timeouts: timeouts(d.Timeouts),
 		Retry:    retry(d.Retry),
+		Health:   health(d.Health),
 		Connections: upstream.ConnectionSettings{
 			Maximum: d.Connections.Maximum, Idle: d.Connections.Idle,
 			IdleTimeout: time.Duration(d.Connections.IdleTimeout), Keepalive: d.Connections.KeepAlive,
@@ -72,6 +75,22 @@ func retry(r config.Retry) upstream.Retry {
 	}
 	for _, on := range r.When {
 		out.When |= reasons[on]
+	}
+	return out
+}
+
+// health is how endpoints are checked; the zero value without h.
+func health(h *config.Health) upstream.HealthCheck {
+	if h == nil {
+		return upstream.HealthCheck{}
+	}
+	out := upstream.HealthCheck{
+		TCP: h.TCP, Path: h.Path, Body: h.Body,
+		Interval: time.Duration(h.Interval), Timeout: time.Duration(h.Timeout), Backoff: time.Duration(h.Backoff),
+		Rise: h.Rise, Fall: h.Fall,
+	}
+	if out.Statuses = upstream.StatusesOf(h.Status...); len(h.Status) == 0 {
+		out.Statuses = upstream.StatusesOf(fasthttp.StatusOK)
 	}
 	return out
 }
