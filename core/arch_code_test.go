@@ -212,7 +212,7 @@ type loader struct {
 // request that loads twice could see two configurations.
 var loaders = []loader{
 	{"enter", nil},
-	{"Current", []string{"inFlight", "release", "renewPresented"}}, // and the views of operators
+	{"Current", []string{"inFlight", "release", "renewPresented", "ServicesWell"}}, // and the views of operators
 }
 
 // checkSnapshotLoad keeps one load of the snapshot for each request.

@@ -53,12 +53,12 @@ func (p *program) builtIns(cfg *config.Config) []snapshot.BuiltIn {
 	return append(publicProbes(cfg, p.probes(cfg)), p.identity.routes()...)
 }
 
-// checks asks those that can be ill: the certificates. An endpoint that fails shows
-// in its answers, not here.
+// checks asks those that can be ill. A service is, when each of its endpoints is unhealthy.
 func (p *program) checks() admin.Checks {
-	certificates := p.inForce.Load() == nil || p.gateway.CertificatesWell()
+	starting := p.inForce.Load() == nil
+	certificates, services := starting || p.gateway.CertificatesWell(), starting || p.gateway.ServicesWell()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	redis, database := p.identity.healthy(ctx)
-	return admin.Checks{Redis: redis, Database: database, Services: true, Certificates: certificates}
+	return admin.Checks{Redis: redis, Database: database, Services: services, Certificates: certificates}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/snapshot"
+	"github.com/suuupra/gateway/core/upstream"
 )
 
 // Reload compiles cfg and puts it in force for all requests to come; those under
@@ -76,4 +77,21 @@ func (g *Gateway) Ready() error {
 		return errors.New("draining")
 	}
 	return nil
+}
+
+// ServicesWell says whether every service has an endpoint that checks have not found
+// unhealthy. What nobody checks is well.
+func (g *Gateway) ServicesWell() bool {
+	for _, s := range g.Current().Services {
+		sick := 0
+		for _, m := range s.Members() {
+			if m.Status().Health == upstream.Unhealthy {
+				sick++
+			}
+		}
+		if sick > 0 && sick == len(s.Members()) {
+			return false
+		}
+	}
+	return true
 }
