@@ -1,3 +1,7 @@
+//go:build race
+
+// Much happens at once in these tests, and most of it is waiting: once is enough, with the detector.
+
 package redis_test
 
 import (
