@@ -11,7 +11,7 @@ import (
 var layers = [][]string{
 	0: {"core/fault", "core/clock", "core/setting", "core/meter", "core/clientip", "core/wire", "core/socket", "core/certificate", "core/principal", "core/background", "migrations"},
 	1: {"core/router", "core/upstream", "core/pipeline", "core/tunnel", "core/token", "core/revocation", "core/apikey", "core/account", "core/session", "core/ticket", "core/limit"},
-	2: {"core/plugin", "core/proxy", "core/listen", "core/login", "core/store"},
+	2: {"core/plugin", "core/proxy", "core/listen", "core/login", "core/store", "core/discovery"},
 	3: {"core/config"},
 	4: {"core/snapshot"},
 	5: {"core/admin", "core/gateway"},

@@ -39,6 +39,7 @@ type Registry struct {
 	services  map[string]*Service // by identity
 	endpoints map[Key]*Endpoint
 	meter     *meter.Set // nil: nothing is published
+	finder    Finder     // nil: nobody finds endpoints; set before the first Acquire
 	states    map[names]*state
 	checks    *checks // nil: nothing is checked
 }
@@ -92,18 +93,28 @@ func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
 	if err := spec.validate(); err != nil {
 		return nil, fmt.Errorf("service %s: %w", spec.Name, err)
 	}
+	s, made := r.acquire(spec)
+	if made && r.finder != nil && spec.Discovery.On() {
+		r.watch(s)
+	}
+	return s, nil
+}
+
+// acquire is Acquire for a spec that is valid; made says that the service is new.
+func (r *Registry) acquire(spec ServiceSpec) (s *Service, made bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id := spec.identity()
-	s := r.services[id]
+	s = r.services[id]
 	if s == nil {
-		s = &Service{Name: spec.Name, id: id, spec: spec, registry: r, Retry: spec.Retry, Timeouts: spec.Timeouts}
+		made = true
+		s = &Service{Name: spec.Name, id: id, spec: spec, registry: r, found: make(chan struct{}), Retry: spec.Retry, Timeouts: spec.Timeouts}
 		s.members = r.join(s, spec.Endpoints)
 		r.arrange(s)
 		r.services[id] = s
 	}
 	s.holders++
-	return s, nil
+	return s, made
 }
 
 // endpoint returns the endpoint of that key for one more holder. Called under mu.
@@ -150,12 +161,17 @@ func (r *Registry) forget(e *Endpoint) {
 // lose a holder each.
 func (r *Registry) release(s *Service) {
 	var gone leavers
+	unwatch := func() {}
 	r.mu.Lock()
 	if s.holders--; s.holders == 0 {
+		if s.unwatch != nil {
+			unwatch = s.unwatch
+		}
 		delete(r.services, s.id)
 		gone = r.leave(s.members)
 	}
 	r.mu.Unlock()
+	unwatch()
 	gone.close()
 }
 

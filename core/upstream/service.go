@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 )
 
@@ -17,8 +18,11 @@ type Service struct {
 	registry *Registry
 	id       string
 	spec     ServiceSpec
-	holders  int      // guarded by the registry's mu
-	members  []Member // likewise; never written once it is here
+	holders  int           // guarded by the registry's mu
+	members  []Member      // likewise; never written once it is here
+	unwatch  func()        // likewise; ends the watch of its endpoints, nil if there is none
+	found    chan struct{} // closed when endpoints were found for the first time
+	finding  sync.Once
 
 	// rotation is what requests pick from. They read it; whoever changes what it is
 	// made of replaces it under the registry's mu.

@@ -101,7 +101,9 @@ func (t *TLS) On() bool { return t.ServerName != "" }
 // ServiceSpec declares a service. Two equal specs are one service.
 type ServiceSpec struct {
 	Name        string
-	Endpoints   []EndpointSpec
+	Endpoints   []EndpointSpec // none with Discovery
+	Discovery   Discovery
+	TLS         TLS // of endpoints that are found
 	Balance     Balance
 	Timeouts    Timeouts
 	Connections ConnectionSettings
@@ -124,7 +126,7 @@ type EndpointSpec struct {
 const largestWeight = 1000
 
 func (s *ServiceSpec) validate() error {
-	if len(s.Endpoints) == 0 {
+	if len(s.Endpoints) == 0 && !s.Discovery.On() {
 		return fmt.Errorf("it has no endpoint")
 	}
 	return checkEndpoints(s.Endpoints)

@@ -11,5 +11,5 @@ import (
 	_ "github.com/goccy/go-yaml/ast"       // want reserved-imports "decoded strictly"
 	_ "github.com/rs/zerolog/log"
 
-	_ "github.com/suuupra/gateway/core/discovery/dns" // want reserved-imports "joined in cmd" // want layers "(row 5) imports core/discovery/dns"
+	_ "github.com/suuupra/gateway/core/discovery/dns" // want reserved-imports "joined in cmd"
 )
