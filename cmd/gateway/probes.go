@@ -53,12 +53,13 @@ func (p *program) builtIns(cfg *config.Config) []snapshot.BuiltIn {
 	return append(publicProbes(cfg, p.probes(cfg)), p.identity.routes()...)
 }
 
-// checks asks those that can be ill. A service is, when each of its endpoints is unhealthy.
+// checks asks those that can be ill: the stores, the certificates, who finds endpoints,
+// and services. A service is, when each of its endpoints is unhealthy.
 func (p *program) checks() admin.Checks {
 	starting := p.inForce.Load() == nil
 	certificates, services := starting || p.gateway.CertificatesWell(), starting || p.gateway.ServicesWell()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	redis, database := p.identity.healthy(ctx)
-	return admin.Checks{Redis: redis, Database: database, Services: services, Certificates: certificates}
+	return admin.Checks{Redis: redis, Database: database, Services: services, Certificates: certificates, Discovery: p.finding.Healthy()}
 }

@@ -46,6 +46,8 @@ type program struct {
 	limits *limits
 	// beside is where reloads and logins leave requests their places.
 	beside *background.Places
+	// finding finds endpoints that are not declared.
+	finding *finding
 
 	// turn lets one reload run at a time, and none once the program stops.
 	turn      sync.Mutex
@@ -93,10 +95,14 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 		return nil, unlessRefused(cfg, err, stderr)
 	}
 	p.limits = openLimits(cfg, p.identity.stores, p.meter, p.log)
+	if p.finding, err = openFinding(cfg, findingParts{p.barred, p.meter, p.log}); err != nil {
+		p.closeParts()
+		return nil, unlessRefused(cfg, err, stderr)
+	}
 	p.gateway, err = gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: p.meter, Log: p.log, Plugins: plugins.All(), BuiltIns: p.builtIns, Barred: p.barred,
 		Sockets: sockets, Identity: &p.identity.known, Stays: p.identity.stays(),
-		Limits: p.limits.Limits,
+		Limits: p.limits.Limits, Finder: p.finding,
 	})
 	if err != nil {
 		p.closeParts()
@@ -136,6 +142,7 @@ func unlessRefused(cfg *config.Config, err error, stderr io.Writer) error {
 // closeParts ends what outlives the gateway: what counts first, for it tells the stores
 // what is left.
 func (p *program) closeParts() {
+	p.finding.close()
 	p.limits.close()
 	p.identity.close()
 	p.beside.Close()
@@ -252,6 +259,7 @@ func (p *program) apply(cfg *config.Config, report *setting.Report) error {
 	}
 	// Nothing can fail from here on.
 	declare()
+	p.finding.renew(cfg)
 	p.admin.Update(cfg.Admin.Hosts, p.tokens(cfg), p.probes(cfg))
 	_ = p.level.SetLevel(cfg.Telemetry.Log.Level) // config knows only levels that there are
 	p.config = cfg

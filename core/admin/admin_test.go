@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-var well = admin.Checks{Redis: true, Database: true, Services: true, Certificates: true}
+var well = admin.Checks{Redis: true, Database: true, Services: true, Certificates: true, Discovery: true}
 
 func probes() *admin.Probes {
 	return &admin.Probes{
@@ -87,7 +87,9 @@ func TestProbesAnswer(t *testing.T) {
 	t.Parallel()
 	sick := probes()
 	sick.Ready = func() error { return errors.New("draining") }
-	sick.Checks = func() admin.Checks { return admin.Checks{Database: true, Services: true, Certificates: true} }
+	sick.Checks = func() admin.Checks {
+		return admin.Checks{Database: true, Services: true, Certificates: true, Discovery: true}
+	}
 	tolerant := *sick
 	tolerant.DegradedStatus = 200
 	addresses := map[string]string{
@@ -98,11 +100,11 @@ func TestProbesAnswer(t *testing.T) {
 		{"well", "/readyz", "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\nX-Correlation-ID: \r\nCache-Control: no-store\r\nConnection: close\r\n\r\nready\n"},
 		{"sick", "/readyz", "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\nX-Correlation-ID: \r\nCache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\n\r\nnot ready: draining\n"},
 		{"well", "/health", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 144\r\nX-Correlation-ID: \r\nCache-Control: no-store\r\nConnection: close\r\n\r\n" +
-			`{"status":"healthy","timestamp":"2026-01-02T03:04:05Z","ready":true,"checks":{"redis":true,"database":true,"services":true,"certificates":true}}` + "\n"},
+			`{"status":"healthy","timestamp":"2026-01-02T03:04:05Z","ready":true,"checks":{"redis":true,"database":true,"services":true,"certificates":true,"discovery":true}}` + "\n"},
 		{"sick", "/health", "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 147\r\nX-Correlation-ID: \r\nCache-Control: no-store\r\nConnection: close\r\n\r\n" +
-			`{"status":"degraded","timestamp":"2026-01-02T03:04:05Z","ready":false,"checks":{"redis":false,"database":true,"services":true,"certificates":true}}` + "\n"},
+			`{"status":"degraded","timestamp":"2026-01-02T03:04:05Z","ready":false,"checks":{"redis":false,"database":true,"services":true,"certificates":true,"discovery":true}}` + "\n"},
 		{"tolerant", "/health", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 147\r\nX-Correlation-ID: \r\nCache-Control: no-store\r\nConnection: close\r\n\r\n" +
-			`{"status":"degraded","timestamp":"2026-01-02T03:04:05Z","ready":false,"checks":{"redis":false,"database":true,"services":true,"certificates":true}}` + "\n"},
+			`{"status":"degraded","timestamp":"2026-01-02T03:04:05Z","ready":false,"checks":{"redis":false,"database":true,"services":true,"certificates":true,"discovery":true}}` + "\n"},
 	} {
 		got := ask(t, addresses[c.who], get(c.path, "localhost", ""))
 		if lengthless(got) != lengthless(c.want) {

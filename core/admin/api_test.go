@@ -47,7 +47,7 @@ func TestViews(t *testing.T) {
 		"/admin/snapshot":    snapshot,
 		"/admin/connections": connections,
 		"/admin/status": `{"version":"v9",PID,"startedAt":"2026-01-02T02:04:05Z","uptimeSeconds":3600,"ready":true,"reason":"","health":"healthy",` +
-			`"checks":{"redis":true,"database":true,"services":true,"certificates":true},"logLevel":"info","snapshot":` + snapshot + `,"connections":` + connections + `}`,
+			`"checks":{"redis":true,"database":true,"services":true,"certificates":true,"discovery":true},"logLevel":"info","snapshot":` + snapshot + `,"connections":` + connections + `}`,
 		"/admin/log-level": `{"level":"info"}`,
 	} {
 		got := body(t, a.call(t, "GET "+path, bearer(readToken), ""), "200 OK")
@@ -70,7 +70,7 @@ func TestStatusTellsWhatIsWrong(t *testing.T) {
 	sick.Checks = func() admin.Checks { return admin.Checks{Redis: true} }
 	a.Update(nil, tokens(), sick)
 	got := body(t, a.call(t, "GET /admin/status", bearer(readToken), ""), "200 OK")
-	if want := `"ready":false,"reason":"draining","health":"degraded","checks":{"redis":true,"database":false,"services":false,"certificates":false}`; !strings.Contains(got, want) {
+	if want := `"ready":false,"reason":"draining","health":"degraded","checks":{"redis":true,"database":false,"services":false,"certificates":false,"discovery":false}`; !strings.Contains(got, want) {
 		t.Errorf("want %s in %s", want, got)
 	}
 }

@@ -30,9 +30,12 @@ type Checks struct {
 	Database     bool `json:"database"`
 	Services     bool `json:"services"`
 	Certificates bool `json:"certificates"`
+	Discovery    bool `json:"discovery"`
 }
 
-func (c Checks) well() bool { return c.Redis && c.Database && c.Services && c.Certificates }
+func (c Checks) well() bool {
+	return c.Redis && c.Database && c.Services && c.Certificates && c.Discovery
+}
 
 func (c Checks) status() string {
 	if c.well() {

@@ -30,6 +30,7 @@ func check(cfg *Config, o *LoadOptions, r *setting.Report) {
 	c.stores()
 	c.limiter()
 	c.identity()
+	c.discovery()
 	for _, s := range cfg.Services {
 		c.service(s)
 	}

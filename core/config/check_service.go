@@ -20,8 +20,8 @@ func (c *checker) service(s *Service) {
 	if s.Node.Kind != setting.Map {
 		return
 	}
-	if missing(s.Node, "endpoints") || emptyList(s.Node.Get("endpoints")) {
-		c.r.Add(s.At, s.Node.Path, "want at least one endpoint", "")
+	if found := c.found(s); !found && missing(s.Node, "endpoints") || emptyList(s.Node.Get("endpoints")) {
+		c.r.Add(s.At, s.Node.Path, "want at least one endpoint, or consul or dns, which find them", "")
 	}
 	seen := make(map[string]bool)
 	for _, e := range s.Endpoints {
@@ -58,7 +58,7 @@ func (c *checker) service(s *Service) {
 	c.health(s)
 }
 
-func emptyList(n *setting.Node) bool { return n.Kind == setting.List && len(n.Items) == 0 }
+func emptyList(n *setting.Node) bool { return n != nil && n.Kind == setting.List && len(n.Items) == 0 }
 
 // parseEndpoint reads http://host:port, or the same with https, with nothing before,
 // between or after.

@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 			HeaderTimeout: setting.Duration(10 * time.Second), BodyTimeout: setting.Duration(30 * time.Second), IdleTimeout: setting.Duration(60 * time.Second),
 		},
 		Limiter: config.Limiter{Mode: "auto", OnStoreError: "local"}, OddHeaderNames: "drop",
+		Discovery: config.Discovery{DNS: config.DNSDiscovery{Resolver: setting.StringList{"system"}, MinimumTTL: setting.Duration(time.Second)}},
 		Services: []*config.Service{{
 			Name: "a", Balance: "weighted_round_robin", Timeouts: timeouts, Retry: retry,
 			Endpoints:   []*config.Endpoint{{URL: "http://Host.example:9001", Weight: 1, Address: "host.example:9001"}},

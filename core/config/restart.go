@@ -23,6 +23,7 @@ var atStart = []struct {
 	{"limits.idle_timeout", func(c *Config) any { return c.Limits.IdleTimeout }},
 	{"stores", func(c *Config) any { return withoutPlaces(c.Stores) }},
 	{"identity", func(c *Config) any { return withoutPlaces(c.Identity.withoutDeclared()) }},
+	{"discovery", func(c *Config) any { return withoutPlaces(c.Discovery.withoutToken()) }},
 	{"limiter", func(c *Config) any { return c.Limiter }},
 	{"odd_header_names", func(c *Config) any { return c.OddHeaderNames }},
 	{"telemetry.log.format", func(c *Config) any { return c.Telemetry.Log.Format }},

@@ -48,7 +48,7 @@ func (t *ServiceTLS) NameFor(address string) string {
 
 // Shows says whether the gateway shows a certificate to endpoints of s.
 func (s *Service) Shows() bool {
-	return s.TLS != nil && !s.TLS.Certificate.IsZero() && slices.ContainsFunc(s.Endpoints, func(e *Endpoint) bool { return e.Secure })
+	return s.TLS != nil && !s.TLS.Certificate.IsZero() && (s.Discovered() || slices.ContainsFunc(s.Endpoints, func(e *Endpoint) bool { return e.Secure }))
 }
 
 // Renewal is what the files of a service's certificate hold by now, in PEM form.

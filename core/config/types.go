@@ -29,6 +29,7 @@ type Config struct {
 	Policies       []*Policy  `yaml:"policies,named" doc:"Rate-limit policies by name."`
 	Limiter        Limiter    `yaml:"limiter" doc:"Where requests are counted."`
 	OddHeaderNames string     `yaml:"odd_header_names" default:"drop" enum:"drop|refuse|allow" doc:"What happens to header fields whose names hold other characters than letters, digits and hyphens."`
+	Discovery      Discovery  `yaml:"discovery" doc:"Who knows the endpoints of services that don't declare them."`
 	Services       []*Service `yaml:"services,named" doc:"Named groups of endpoints."`
 	Defaults       Defaults   `yaml:"defaults" doc:"What every service and every route starts from."`
 	Profiles       []*Profile `yaml:"profiles,named" sparse:"true" doc:"Named parts of routes, taken by use."`
@@ -139,14 +140,17 @@ type Limits struct {
 
 // Service is a named group of endpoints.
 type Service struct {
-	Name        string           `yaml:"@key"`
-	At          setting.Position `yaml:"@at"`
-	Node        *setting.Node    `yaml:"@node"`
-	Endpoints   []*Endpoint      `yaml:"endpoints" doc:"Addresses that the service answers on."`
-	Balance     string           `yaml:"balance" default:"weighted_round_robin" enum:"weighted_round_robin|least_requests|random" doc:"How requests are spread over the endpoints."`
-	Timeouts    Timeouts         `yaml:"timeouts" doc:"How long to wait for the service; a route may override each."`
-	Connections Connections      `yaml:"connections" doc:"Connections to each endpoint."`
-	Retry       Retry            `yaml:"retry" doc:"When a request is sent again; off for never. A route may override each key."`
+	Name      string           `yaml:"@key"`
+	At        setting.Position `yaml:"@at"`
+	Node      *setting.Node    `yaml:"@node"`
+	Endpoints []*Endpoint      `yaml:"endpoints" doc:"Addresses that the service answers on."`
+	// Consul and DNS are nil where endpoints are declared.
+	Consul      *ServiceConsul `yaml:"consul" doc:"Endpoints are the instances in Consul that pass their checks."`
+	DNS         *ServiceDNS    `yaml:"dns" doc:"Endpoints are what name servers say."`
+	Balance     string         `yaml:"balance" default:"weighted_round_robin" enum:"weighted_round_robin|least_requests|random" doc:"How requests are spread over the endpoints."`
+	Timeouts    Timeouts       `yaml:"timeouts" doc:"How long to wait for the service; a route may override each."`
+	Connections Connections    `yaml:"connections" doc:"Connections to each endpoint."`
+	Retry       Retry          `yaml:"retry" doc:"When a request is sent again; off for never. A route may override each key."`
 	// Health is nil where nothing is checked.
 	Health *Health `yaml:"health" doc:"Check each endpoint by requests of the gateway's own; off unless declared."`
 	// TLS is nil where the defaults are good, and without https endpoints.

@@ -78,6 +78,8 @@ type Parts struct {
 	Limits *plugin.Limits
 	// Barred says of an address that no endpoint may be there; nil: none is barred.
 	Barred func(netip.AddrPort) bool
+	// Finder finds endpoints that are not declared; nil: nobody does.
+	Finder upstream.Finder
 	// BuiltIns returns the routes that the program brings along under a
 	// configuration; nil: none. It is called for each one that is compiled.
 	BuiltIns func(*config.Config) []snapshot.BuiltIn
@@ -103,6 +105,9 @@ func newGateway(p Parts) *Gateway {
 	g.services = upstream.NewRegistry(g.proxy.Open)
 	g.services.Publish(p.Meter)
 	g.services.Check(upstream.Checking{Clock: p.Clock, Prober: g.proxy, Log: p.Log, Recorder: p.Recorder})
+	if p.Finder != nil {
+		g.services.Find(p.Finder)
+	}
 	g.keeper = plugin.NewKeeper(p.Log)
 	g.presented.now, g.presented.meter = p.Clock.Now, p.Meter
 	factory := pipeline.NewFactory(g.done)

@@ -26,6 +26,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 		withdraw()
 		return err
 	}
+	g.awaitEndpoints()
 	// Nothing can fail from here on.
 	retune()
 	g.replace(s)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -31,6 +32,7 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 		g.proxy.Close()
 		return nil, err
 	}
+	g.awaitEndpoints()
 	g.snap.Store(s)
 	g.count(cfg)
 	if err := g.bind(cfg); err != nil {
@@ -45,6 +47,17 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 	}
 	g.renewing.Go(g.renew)
 	return g, nil
+}
+
+// findWithin is how long a configuration waits for endpoints that nobody has found
+// before, until it is put in force without them.
+const findWithin = 2 * time.Second
+
+// awaitEndpoints waits until what was just compiled can be served.
+func (g *Gateway) awaitEndpoints() {
+	ctx, cancel := context.WithTimeout(context.Background(), findWithin)
+	defer cancel()
+	g.services.Await(ctx)
 }
 
 // compile makes a snapshot of cfg.

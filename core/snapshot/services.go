@@ -1,7 +1,9 @@
 package snapshot
 
 import (
+	"cmp"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +32,10 @@ func (c *compiler) service(d *config.Service) error {
 	for _, e := range d.Endpoints {
 		spec.Endpoints = append(spec.Endpoints, upstream.EndpointSpec{Address: e.Address, HostHeader: e.Address, Weight: e.Weight, TLS: endpointTLS(d, e)})
 	}
+	if d.Discovered() {
+		spec.Discovery = found(d)
+		spec.TLS = foundTLS(d)
+	}
 	s, err := c.parts.Services.Acquire(spec)
 	if err != nil {
 		return fmt.Errorf("%s: service %s: %w", d.At, d.Name, err)
@@ -38,6 +44,28 @@ func (c *compiler) service(d *config.Service) error {
 	c.services[d.Name] = s
 	c.out.Services = append(c.out.Services, s)
 	return nil
+}
+
+// found says who finds the endpoints of d. The words for sources are those of the
+// configuration.
+func found(d *config.Service) upstream.Discovery {
+	if d.Consul != nil {
+		return upstream.Discovery{Source: "consul", Name: d.Consul.Service, Tag: d.Consul.Tag}
+	}
+	return upstream.Discovery{Source: "dns", Name: cmp.Or(d.DNS.SRV, d.DNS.Host), Port: d.DNS.Port}
+}
+
+// foundTLS is how endpoints of d are spoken to that are found: over TLS if it says
+// anything of that.
+func foundTLS(d *config.Service) upstream.TLS {
+	if d.TLS == nil {
+		return upstream.TLS{}
+	}
+	name := ""
+	if d.DNS != nil {
+		name = strings.TrimSuffix(d.DNS.Host, ".")
+	}
+	return endpointTLS(d, &config.Endpoint{Address: net.JoinHostPort(name, "0"), Secure: true})
 }
 
 // endpointTLS is how an endpoint of d is spoken to. Files are read by every load of

@@ -92,7 +92,7 @@ func RunOptions(t testing.TB, yaml string, o Options) *Gateway {
 	g.admin = admin.New(admin.Options{Address: cfg.Admin.Address, Hosts: cfg.Admin.Hosts, Meter: set, Log: log, Probes: &admin.Probes{
 		Ready: running.Ready, Now: time.Now, DegradedStatus: cfg.Probes.DegradedStatus,
 		Checks: func() admin.Checks {
-			return admin.Checks{Redis: true, Database: true, Services: running.ServicesWell(), Certificates: running.CertificatesWell()}
+			return admin.Checks{Redis: true, Database: true, Services: running.ServicesWell(), Certificates: running.CertificatesWell(), Discovery: true}
 		},
 	}})
 	if err := g.admin.Start(); err != nil {
