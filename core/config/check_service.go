@@ -54,6 +54,9 @@ func (c *checker) service(s *Service) {
 		}
 	}
 	c.retry(s.Node.Get("retry"), &s.Retry)
+	if e := s.Ejection; e != nil && e.Node.Get("consecutive").IsOff() && e.Node.Get("ratio").IsOff() {
+		c.r.AddNode(e.Node, "want consecutive or ratio: with both off nothing is ever ejected; write ejection: off for that", "")
+	}
 	c.serviceTLS(s)
 	c.health(s)
 }

@@ -153,6 +153,10 @@ type Service struct {
 	Retry       Retry          `yaml:"retry" doc:"When a request is sent again; off for never. A route may override each key."`
 	// Health is nil where nothing is checked.
 	Health *Health `yaml:"health" doc:"Check each endpoint by requests of the gateway's own; off unless declared."`
+	// Ejection is nil where nothing is ejected.
+	Ejection       *Ejection        `yaml:"ejection" doc:"Take endpoints out of rotation for a while whose requests fail; {} for the defaults. Off unless declared."`
+	PanicThreshold setting.Share    `yaml:"panic_threshold" default:"50%" doc:"When a smaller share of the endpoints is in service than this, requests are spread over all but drained ones; 0% for never."`
+	SlowStart      setting.Duration `yaml:"slow_start" default:"off" off:"true" min:"100ms" max:"1h" doc:"How long the weight of an endpoint grows that recovers or joins the others; off by default."`
 	// TLS is nil where the defaults are good, and without https endpoints.
 	TLS *ServiceTLS `yaml:"tls" doc:"How https endpoints are verified, and what is shown to them; they are always verified."`
 }
@@ -195,6 +199,17 @@ type Retry struct {
 	When    []RetryOn        `yaml:"when" default:"connect,reset,timeout,502,503,504" doc:"What counts as a failed try; 500 too, where a service means by it that another endpoint may do better."`
 	Budget  setting.Share    `yaml:"budget" default:"20%" doc:"Retries as a share of the service's requests of the last 10 s."`
 	Backoff Backoff          `yaml:"backoff" doc:"How long to wait before a further try, with jitter."`
+}
+
+// Ejection says when an endpoint is taken out of rotation because requests to it
+// fail: by connection errors, timeouts, broken answers and 5xx but 501 and 505.
+type Ejection struct {
+	At           setting.Position `yaml:"@at"`
+	Node         *setting.Node    `yaml:"@node"`
+	Consecutive  int              `yaml:"consecutive" default:"5" off:"true" min:"1" max:"10000" doc:"Failed tries in a row; off to count none."`
+	Ratio        setting.Share    `yaml:"ratio" default:"80%" off:"true" doc:"Failed tries as a share of those of 10 s, of which there must be 20; off to look at none."`
+	Base         setting.Duration `yaml:"base" default:"30s" min:"100ms" max:"1h" doc:"How long an endpoint stays away; doubles with each relapse, up to ten times this."`
+	MaximumShare setting.Share    `yaml:"maximum_share" default:"50%" doc:"Endpoints that may be ejected at once; one always may, and never the last in service."`
 }
 
 // Disable makes `retry: off` mean no retries.

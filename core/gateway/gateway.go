@@ -108,11 +108,34 @@ func newGateway(p Parts) *Gateway {
 	if p.Finder != nil {
 		g.services.Find(p.Finder)
 	}
+	g.services.Tend(p.Clock, g.moved)
 	g.keeper = plugin.NewKeeper(p.Log)
 	g.presented.now, g.presented.meter = p.Clock.Now, p.Meter
 	factory := pipeline.NewFactory(g.done)
 	g.exchanges.New = func() any { return factory.New() }
 	return g
+}
+
+// moved logs that an endpoint came into service, or left it.
+func (g *Gateway) moved(n upstream.Notice) {
+	event := g.log.Info()
+	if !n.In {
+		event = g.log.Warn()
+	}
+	event = event.Str("service", n.Service).Bool("in_service", n.In).Str("reason", n.Reason)
+	if n.For > 0 {
+		event = event.Stringer("for", n.For)
+	}
+	switch {
+	case n.Endpoint == "" && n.In:
+		event.Msg("a service is asked only where its endpoints are in service")
+	case n.Endpoint == "":
+		event.Msg("a service is asked at all its endpoints: panic")
+	case n.In:
+		event.Str("endpoint", n.Endpoint).Msg("endpoint is in service")
+	default:
+		event.Str("endpoint", n.Endpoint).Msg("endpoint left service")
+	}
 }
 
 // untrusted is told once of each peer whose forwarded fields are not believed

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,6 +16,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(originAddress); address != "" {
+		beOrigin(address)
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// fasthttp starts these once for the process, or stops them a while after
 		// its server was shut down.

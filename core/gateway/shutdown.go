@@ -179,11 +179,17 @@ func (g *Gateway) release() error {
 	defer timer.Stop()
 	select {
 	case <-ended:
-		g.proxy.Close()
+		g.stopTransport()
 		return nil
 	case <-timer.C:
 		return fmt.Errorf("%d exchanges did not end within %s though they were cut", g.inFlight(), cutPatience)
 	}
+}
+
+// stopTransport stops what the proxy and the services do by themselves.
+func (g *Gateway) stopTransport() {
+	g.services.Close()
+	g.proxy.Close()
 }
 
 // wait waits for d, or until ctx is done.

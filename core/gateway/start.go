@@ -23,13 +23,13 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 	g.server = g.newServer(int(cfg.Limits.Header))
 	presented, err := presentedBy(cfg)
 	if err != nil {
-		g.proxy.Close()
+		g.stopTransport()
 		return nil, err
 	}
 	g.limits.Announce(cfg.LimitPolicies())
 	s, err := g.compile(cfg)
 	if err != nil {
-		g.proxy.Close()
+		g.stopTransport()
 		return nil, err
 	}
 	g.awaitEndpoints()
@@ -37,7 +37,7 @@ func Start(cfg *config.Config, p Parts) (*Gateway, error) {
 	g.count(cfg)
 	if err := g.bind(cfg); err != nil {
 		err = errors.Join(err, s.Close())
-		g.proxy.Close()
+		g.stopTransport()
 		return nil, err
 	}
 	g.publish()

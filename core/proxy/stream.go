@@ -8,6 +8,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/suuupra/gateway/core/upstream"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -152,6 +153,9 @@ func (s *stream) end(err error) {
 		s.err = fmt.Errorf("the answer broke off: %w", err)
 		t.x.Cause = s.err
 		t.proxy.metrics.brokenBodies.Add(t.x.Stripe, 1)
+		if !errors.Is(err, errTimeout) { // the time may be the client's
+			t.x.Service.Report(t.endpoint, upstream.Lost)
+		}
 		t.x.Down.Abort()
 	}
 }

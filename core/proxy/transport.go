@@ -131,6 +131,7 @@ func (t *trip) ask() pipeline.Verdict {
 			x.Timing.Head = t.headAt
 			f = t.judge()
 		}
+		t.report(f)
 		if f.err == nil {
 			return t.deliver()
 		}
@@ -333,8 +334,10 @@ func (t *trip) broken(err error) pipeline.Verdict {
 	case errors.Is(err, errClientGone):
 		return t.leave(err)
 	case errors.Is(err, errTimeout):
+		t.x.Service.Report(t.endpoint, upstream.Overdue)
 		return t.x.FailBy(fault.UpstreamTimeout, err)
 	default:
+		t.x.Service.Report(t.endpoint, upstream.Lost)
 		return t.x.FailBy(fault.BadGateway, err)
 	}
 }

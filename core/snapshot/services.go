@@ -24,10 +24,18 @@ func (c *compiler) service(d *config.Service) error {
 		Timeouts: timeouts(d.Timeouts),
 		Retry:    retry(d.Retry),
 		Health:   health(d.Health),
+
+		PanicThreshold: float64(d.PanicThreshold),
+		SlowStart:      time.Duration(d.SlowStart),
 		Connections: upstream.ConnectionSettings{
 			Maximum: d.Connections.Maximum, Idle: d.Connections.Idle,
 			IdleTimeout: time.Duration(d.Connections.IdleTimeout), Keepalive: d.Connections.KeepAlive,
 		},
+	}
+	if e := d.Ejection; e != nil {
+		spec.Ejection = upstream.Ejection{
+			Consecutive: e.Consecutive, Ratio: float64(e.Ratio), Base: time.Duration(e.Base), MaximumShare: float64(e.MaximumShare),
+		}
 	}
 	for _, e := range d.Endpoints {
 		spec.Endpoints = append(spec.Endpoints, upstream.EndpointSpec{Address: e.Address, HostHeader: e.Address, Weight: e.Weight, TLS: endpointTLS(d, e)})

@@ -15,6 +15,14 @@ func TestAllocs0(t *testing.T) {
 			t.Errorf("picking by %s: %v allocations", name, n)
 		}
 	}
+	failing := newTended(t, ejecting(3, Ejection{Consecutive: 1 << 30, Base: 1, MaximumShare: 1}))
+	e := failing.Members()[0].Endpoint
+	if n := testing.AllocsPerRun(200, func() {
+		failing.Report(e, Answered)
+		failing.Report(e, ServerError)
+	}); n != 0 {
+		t.Errorf("reporting: %v allocations", n)
+	}
 	var b Budget
 	now := int64(0)
 	if n := testing.AllocsPerRun(200, func() { now += second / 10; b.Request(1, now); b.TryRetry(now, 0.2) }); n != 0 {
@@ -31,4 +39,20 @@ func BenchmarkPick(b *testing.B) {
 			s.Pick(&tried, 0)
 		}
 	})
+}
+
+// BenchmarkReport: what a try costs that went well, with ejection and without.
+func BenchmarkReport(b *testing.B) {
+	for name, e := range map[string]Ejection{"off": {}, "on": usual} {
+		b.Run(name, func(b *testing.B) {
+			f := newTended(b, ejecting(3, e))
+			b.ReportAllocs()
+			b.RunParallel(func(p *testing.PB) {
+				e := f.Members()[0].Endpoint
+				for p.Next() {
+					f.Report(e, Answered)
+				}
+			})
+		})
+	}
 }

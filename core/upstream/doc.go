@@ -20,8 +20,31 @@
 // is known of them. Requests pick from an immutable rotation behind an atomic pointer:
 // the endpoints in service, their weights, the sequence of turns. Whoever changes what it is made
 // of makes the next one under the registry's lock. An endpoint is in service unless it is
-// unhealthy; when fewer than the panic threshold are, all are in rotation. What an
-// operator drained never is. Nobody in rotation: [Service.Pick] returns nil.
+// unhealthy, ejected or drained. When a smaller share of those that nobody drained is in
+// service than the panic threshold says, all of these are in rotation. What an operator drained
+// never is. Nobody in rotation: [Service.Pick] returns nil.
+//
+// # Ejection
+//
+// [Service.Report] hears how each try ended. An endpoint is ejected that fails so many times
+// in a row, or fails so large a share of at least 20 tries within 10 s. The share is looked
+// at when something fails, against the count of requests that there is anyway: while all goes well
+// nothing is written. It comes back by itself after the base time. Until it has answered once,
+// its first failure sends it away again; each relapse doubles the time, up to ten times
+// the base. An endpoint that has been back for as long as it was away, and answered most
+// tries since, begins with the base time again.
+//
+// One endpoint in service always stays, and no more than the maximum share are out at
+// once (of any number of endpoints one may be): where everything fails, it is not
+// the endpoints. The panic threshold looks at all that keeps endpoints out, the maximum share at
+// ejections alone: at a share of at most 1 minus the threshold, these bring no panic about.
+//
+// # Slow start
+//
+// An endpoint that comes into service while others are in it, back or anew, gets a tenth of its
+// weight, and further tenths over the time of slow start. Endpoints that a service
+// begins with have all of theirs at once. One goroutine of the registry, which the first need for
+// it starts, takes these steps and ends ejections.
 //
 // # Balancing
 //

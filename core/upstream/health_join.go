@@ -17,7 +17,7 @@ func (r *Registry) judge(n names) {
 // adopt does that, and returns what was found out if it is a change and a check's word.
 func (r *Registry) adopt(n names) (Checked, *Endpoint) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	st := r.states[n]
 	if st == nil {
 		return Checked{}, nil // the endpoint has left
@@ -26,7 +26,7 @@ func (r *Registry) adopt(n names) (Checked, *Endpoint) {
 	if e != nil && found.Health == Unknown || found.Health == st.health {
 		return Checked{}, nil
 	}
-	r.set(n.service, st, func(st *state) { st.health, st.reason = found.Health, found.Reason })
+	r.found(st, found.Health, found.Reason)
 	return found, e
 }
 

@@ -43,13 +43,15 @@ func TestEndpointSeries(t *testing.T) {
 		}
 	}
 	series := func(of ...any) string { // service, endpoint, in flight, requests
-		var inFlight, requests string
+		var ejections, inService, inFlight, requests string
 		for i := 0; i < len(of); i += 4 {
 			labels := fmt.Sprintf("{service=%q,endpoint=%q}", of[i], of[i+1])
+			ejections += fmt.Sprintf("gateway_upstream_ejections_total%s 0\n", labels)
+			inService += fmt.Sprintf("gateway_upstream_in_service%s 1\n", labels)
 			inFlight += fmt.Sprintf("gateway_upstream_in_flight%s %d\n", labels, of[i+2])
 			requests += fmt.Sprintf("gateway_upstream_requests_total%s %d\n", labels, of[i+3])
 		}
-		return inFlight + requests
+		return ejections + inFlight + inService + requests
 	}
 	wants("before", "")
 	one, other := acquire("one", 5), acquire("other", 5)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/meter"
 )
 
@@ -35,18 +36,29 @@ type Opener func(Key) Connections
 type Registry struct {
 	open Opener
 
+	meter  *meter.Set   // nil: nothing is published
+	clock  clock.Clock  // nil: nothing is ejected, and nothing starts slowly
+	notice func(Notice) // nil: nobody is told
+
 	mu        sync.Mutex
 	services  map[string]*Service // by identity
 	endpoints map[Key]*Endpoint
-	meter     *meter.Set // nil: nothing is published
-	finder    Finder     // nil: nobody finds endpoints; set before the first Acquire
+	finder    Finder // nil: nobody finds endpoints; set before the first Acquire
 	states    map[names]*state
-	checks    *checks // nil: nothing is checked
+	checks    *checks             // nil: nothing is checked
+	out       map[*state]struct{} // those that are ejected
+	news      []Notice            // to be told when the lock is given back
+
+	tending, closed       bool
+	wake, closing, tended chan struct{}
 }
 
 // NewRegistry returns an empty registry.
 func NewRegistry(open Opener) *Registry {
-	return &Registry{open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, states: map[names]*state{}}
+	return &Registry{
+		open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, states: map[names]*state{}, out: map[*state]struct{}{},
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), tended: make(chan struct{}),
+	}
 }
 
 // Endpoint is one address of a service. Its counters are written by every request
@@ -60,6 +72,7 @@ type Endpoint struct {
 	connections Connections
 	state       *state
 	holders     int // guarded by the registry's mu
+	trial       trial
 
 	_ [128]byte
 	// counts holds how many requests are under way in its low bits, and how many
@@ -103,12 +116,12 @@ func (r *Registry) Acquire(spec ServiceSpec) (*Service, error) {
 // acquire is Acquire for a spec that is valid; made says that the service is new.
 func (r *Registry) acquire(spec ServiceSpec) (s *Service, made bool) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	id := spec.identity()
 	s = r.services[id]
 	if s == nil {
 		made = true
-		s = &Service{Name: spec.Name, id: id, spec: spec, registry: r, found: make(chan struct{}), Retry: spec.Retry, Timeouts: spec.Timeouts}
+		s = &Service{Name: spec.Name, id: id, spec: spec, registry: r, found: make(chan struct{}), Retry: spec.Retry, Timeouts: spec.Timeouts, ejects: spec.Ejection.On() && r.clock != nil}
 		s.members = r.join(s, spec.Endpoints)
 		r.arrange(s)
 		r.services[id] = s
@@ -134,9 +147,9 @@ func (r *Registry) know(e *Endpoint) {
 	n := names{e.key.Service, e.Address}
 	st := r.states[n]
 	if st == nil {
-		st = &state{}
+		st = &state{names: n}
 		r.states[n] = st
-		r.publish(n, st)
+		r.publish(st)
 	}
 	e.state = st
 	st.endpoints = append(st.endpoints, e)
@@ -151,7 +164,8 @@ func (r *Registry) forget(e *Endpoint) {
 	if len(st.endpoints) > 0 {
 		return
 	}
-	delete(r.states, names{e.key.Service, e.Address})
+	delete(r.states, st.names)
+	delete(r.out, st)
 	for _, remove := range st.remove {
 		remove()
 	}

@@ -15,15 +15,25 @@ type rotation struct {
 // under mu.
 func (r *Registry) arrange(s *Service) {
 	chosen, panicking := inService(s.members, s.spec.PanicThreshold)
+	last := s.rotation.Load()
 	next := &rotation{members: s.members, choose: balancer(s.spec.Balance, len(chosen)), panicking: panicking}
 	for _, m := range chosen {
 		next.endpoints = append(next.endpoints, m.Endpoint)
-		next.weights = append(next.weights, m.Weight)
 	}
+	next.weights, s.nextStep = s.spec.weights(chosen, r.now())
 	if len(chosen) > 1 && s.spec.Balance != LeastRequests {
 		next.sequence = sequence(next.weights)
 	}
 	s.rotation.Store(next)
+	if s.nextStep != never {
+		r.wakeUp()
+	}
+	switch {
+	case panicking && (last == nil || !last.panicking):
+		r.tell(Notice{Service: s.Name, Reason: "fewer of its endpoints are in service than panic_threshold says: all are asked that are not drained"})
+	case !panicking && last != nil && last.panicking:
+		r.tell(Notice{Service: s.Name, In: true, Reason: "enough of its endpoints are in service again"})
+	}
 }
 
 // inService returns the members that are in service. When their share of those that
@@ -58,22 +68,38 @@ func (r *Registry) replace(s *Service, specs []EndpointSpec) {
 	s.members = r.join(s, specs)
 	gone := r.leave(before)
 	r.arrange(s)
-	r.mu.Unlock()
+	r.unlock()
 	gone.close()
 }
 
 // join returns the members that specs declare, each held once more. Called under mu.
 func (r *Registry) join(s *Service, specs []EndpointSpec) []Member {
 	members := make([]Member, 0, len(specs))
+	late := r.busy(s.Name)
 	for _, e := range specs {
 		k := Key{s.Name, e.Address, e.HostHeader, s.spec.Connections, e.TLS}
+		known := r.states[names{s.Name, e.Address}] != nil
 		m := Member{Endpoint: r.endpoint(k), Weight: e.Weight}
+		if late && !known {
+			m.state.warmFrom = r.now()
+		}
 		if r.checks != nil && s.spec.Health.On() {
 			m.check = r.checks.hold(m.Endpoint, s.spec.Health)
 		}
 		members = append(members, m)
 	}
 	return members
+}
+
+// busy says whether the service of that name has members already. Those that join it
+// then start slowly. Called under mu.
+func (r *Registry) busy(name string) bool {
+	for _, s := range r.services {
+		if s.Name == name && len(s.members) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // leave takes a holder from each member, and returns what nobody holds any more.

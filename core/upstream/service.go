@@ -23,6 +23,8 @@ type Service struct {
 	unwatch  func()        // likewise; ends the watch of its endpoints, nil if there is none
 	found    chan struct{} // closed when endpoints were found for the first time
 	finding  sync.Once
+	nextStep int64 // likewise: when a slow start takes its next step
+	ejects   bool  // endpoints whose requests fail are ejected
 
 	// rotation is what requests pick from. They read it; whoever changes what it is
 	// made of replaces it under the registry's mu.

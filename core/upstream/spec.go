@@ -112,6 +112,10 @@ type ServiceSpec struct {
 	// are spread over all of them.
 	PanicThreshold float64
 	Health         HealthCheck
+	Ejection       Ejection
+	// SlowStart is how long the weight of an endpoint grows that comes into service
+	// while others are; 0: not at all.
+	SlowStart time.Duration
 }
 
 // EndpointSpec declares one endpoint of a service.
