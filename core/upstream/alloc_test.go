@@ -5,12 +5,12 @@ package upstream
 import "testing"
 
 func TestAllocs0(t *testing.T) {
-	for name, balance := range map[string]Balance{"round robin": WeightedRoundRobin, "least requests": LeastRequests, "random": Random} {
+	for name, balance := range map[string]Balance{"round robin": WeightedRoundRobin, "least requests": LeastRequests, "random": Random, "hash": ConsistentHash} {
 		s := service(t, balance, 1, 2, 3)
 		if n := testing.AllocsPerRun(200, func() {
 			var tried Tried
-			s.Pick(&tried, 0)
-			s.Pick(&tried, 0)
+			s.Pick(&tried, 5)
+			s.Pick(&tried, 5)
 		}); n != 0 {
 			t.Errorf("picking by %s: %v allocations", name, n)
 		}
@@ -31,14 +31,21 @@ func TestAllocs0(t *testing.T) {
 }
 
 func BenchmarkPick(b *testing.B) {
-	s := service(b, WeightedRoundRobin, 1, 2, 3)
-	b.ReportAllocs()
-	b.RunParallel(func(p *testing.PB) {
-		for p.Next() {
-			var tried Tried
-			s.Pick(&tried, 0)
-		}
-	})
+	for name, s := range map[string]*Service{
+		"round robin":           service(b, WeightedRoundRobin, 1, 2, 3),
+		"hash, 3 endpoints":     service(b, ConsistentHash, 1, 1, 1),
+		"hash, 1,000 endpoints": service(b, ConsistentHash, equal(1000, 1)...),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(p *testing.PB) {
+				for hash := uint64(1); p.Next(); hash++ {
+					var tried Tried
+					s.Pick(&tried, hash)
+				}
+			})
+		})
+	}
 }
 
 // BenchmarkReport: what a try costs that went well, with ejection and without.

@@ -11,6 +11,8 @@ func balancer(b Balance, n int) func(*rotation, *Service, uint64) *Endpoint {
 		return leastRequests
 	case b == Random:
 		return random
+	case b == ConsistentHash:
+		return hashed
 	default:
 		return roundRobin
 	}
@@ -42,11 +44,14 @@ func leastRequests(r *rotation, _ *Service, _ uint64) *Endpoint {
 	return b
 }
 
-// other finds an endpoint that was not tried: a few turns on, else whichever
-// comes first in the list, else e.
-func (r *rotation) other(s *Service, e *Endpoint, tried *Tried) *Endpoint {
+// other finds an endpoint that was not tried: a few turns on, or at hashes made of the
+// given one, else whichever comes first in the list, else e.
+func (r *rotation) other(s *Service, e *Endpoint, tried *Tried, hash uint64) *Endpoint {
 	for range min(2*len(r.endpoints), 2*mostTried) {
-		if next := r.choose(r, s, rand.Uint64()); !tried.Has(next) {
+		if hash != 0 {
+			hash = mix(hash + golden)
+		}
+		if next := r.choose(r, s, hash); !tried.Has(next) {
 			return next
 		}
 	}

@@ -58,6 +58,15 @@
 // picked at random (M. Mitzenmacher, "The Power of Two Choices in Randomized Load
 // Balancing", 2001) by requests in flight per weight.
 //
+// Consistent hashing places endpoints on a ring by their addresses, so that all gateways
+// agree, and whoever comes or goes moves no keys but its own: of N endpoints of one weight,
+// at most 2/N of all. An endpoint has no room that has 1.25 times its share
+// of what is under way (V. Mirrokni, M. Thorup and M. Zadimoghaddam, "Consistent Hashing with
+// Bounded Loads", 2018); then the request goes to a place made of its hash (J. Chen, B.
+// Coleman and A. Shrivastava, "Revisiting Consistent Hashing with Bounded Loads", 2021).
+// Those who pick in the same moment don't see each other: the bound may be passed by as
+// many as there are of them.
+//
 // # Health checks
 //
 // A service may have its endpoints checked ([HealthCheck]); the [Prober] asks, one

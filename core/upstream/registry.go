@@ -18,6 +18,9 @@ type Key struct {
 	HostHeader  string
 	Connections ConnectionSettings
 	TLS         TLS
+	// Hashed says that the service balances by consistent hashing, and so counts what is
+	// under way at all of its endpoints together.
+	Hashed bool
 }
 
 // Connections are an endpoint's connections. The transport owns what is behind.
@@ -45,6 +48,7 @@ type Registry struct {
 	endpoints map[Key]*Endpoint
 	finder    Finder // nil: nobody finds endpoints; set before the first Acquire
 	states    map[names]*state
+	loads     map[string]*load    // by service
 	checks    *checks             // nil: nothing is checked
 	out       map[*state]struct{} // those that are ejected
 	news      []Notice            // to be told when the lock is given back
@@ -56,7 +60,8 @@ type Registry struct {
 // NewRegistry returns an empty registry.
 func NewRegistry(open Opener) *Registry {
 	return &Registry{
-		open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, states: map[names]*state{}, out: map[*state]struct{}{},
+		open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, states: map[names]*state{}, loads: map[string]*load{},
+		out:  map[*state]struct{}{},
 		wake: make(chan struct{}, 1), closing: make(chan struct{}), tended: make(chan struct{}),
 	}
 }
@@ -71,7 +76,8 @@ type Endpoint struct {
 	registry    *Registry
 	connections Connections
 	state       *state
-	holders     int // guarded by the registry's mu
+	load        *load // nil: its service needs no sum
+	holders     int   // guarded by the registry's mu
 	trial       trial
 
 	_ [128]byte
@@ -90,10 +96,20 @@ const inFlightBits = 24
 func (e *Endpoint) Connections() Connections { return e.connections }
 
 // Begin counts a request in; End counts it out, when its answer's body is through.
-func (e *Endpoint) Begin() { e.counts.Add(1<<inFlightBits + 1) }
+func (e *Endpoint) Begin() {
+	e.counts.Add(1<<inFlightBits + 1)
+	if e.load != nil {
+		e.load.n.Add(1)
+	}
+}
 
 // End counts a request out.
-func (e *Endpoint) End() { e.counts.Add(^uint64(0)) }
+func (e *Endpoint) End() {
+	e.counts.Add(^uint64(0))
+	if e.load != nil {
+		e.load.n.Add(-1)
+	}
+}
 
 // InFlight is how many requests are under way.
 func (e *Endpoint) InFlight() int64 { return int64(e.counts.Load() & (1<<inFlightBits - 1)) }
@@ -137,6 +153,7 @@ func (r *Registry) endpoint(k Key) *Endpoint {
 		e = &Endpoint{Address: k.Address, HostHeader: k.HostHeader, key: k, registry: r, connections: r.open(k)}
 		r.endpoints[k] = e
 		r.know(e)
+		r.loadOf(e)
 	}
 	e.holders++
 	return e

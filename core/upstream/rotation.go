@@ -8,6 +8,7 @@ type rotation struct {
 	weights   []int       // theirs, at present
 	choose    func(*rotation, *Service, uint64) *Endpoint
 	sequence  []uint32 // indexes of endpoints, in the order of their turns
+	ring      *ring    // of consistent hashing, in place of a sequence
 	panicking bool     // endpoints that are out of service are in all the same
 }
 
@@ -21,7 +22,11 @@ func (r *Registry) arrange(s *Service) {
 		next.endpoints = append(next.endpoints, m.Endpoint)
 	}
 	next.weights, s.nextStep = s.spec.weights(chosen, r.now())
-	if len(chosen) > 1 && s.spec.Balance != LeastRequests {
+	switch {
+	case len(chosen) < 2, s.spec.Balance == LeastRequests:
+	case s.spec.Balance == ConsistentHash:
+		next.ring = newRing(next, scale(s.nextStep))
+	default:
 		next.sequence = sequence(next.weights)
 	}
 	s.rotation.Store(next)
@@ -77,7 +82,7 @@ func (r *Registry) join(s *Service, specs []EndpointSpec) []Member {
 	members := make([]Member, 0, len(specs))
 	late := r.busy(s.Name)
 	for _, e := range specs {
-		k := Key{s.Name, e.Address, e.HostHeader, s.spec.Connections, e.TLS}
+		k := Key{s.Name, e.Address, e.HostHeader, s.spec.Connections, e.TLS, s.spec.Balance == ConsistentHash}
 		known := r.states[names{s.Name, e.Address}] != nil
 		m := Member{Endpoint: r.endpoint(k), Weight: e.Weight}
 		if late && !known {
@@ -115,6 +120,7 @@ func (r *Registry) leave(members []Member) (gone leavers) {
 		}
 		delete(r.endpoints, e.key)
 		r.forget(e)
+		r.unload(e)
 		gone.endpoints = append(gone.endpoints, e)
 	}
 	return gone

@@ -305,7 +305,7 @@ func TestRoundRobinIsExactBetweenChanges(t *testing.T) {
 // always one that may be asked.
 func TestPicksWhileMembersChange(t *testing.T) {
 	t.Parallel()
-	for _, balance := range []Balance{WeightedRoundRobin, LeastRequests, Random} {
+	for _, balance := range []Balance{WeightedRoundRobin, LeastRequests, Random, ConsistentHash} {
 		s := service(t, balance, 1, 2, 3)
 		stop := make(chan struct{})
 		var group sync.WaitGroup

@@ -95,7 +95,8 @@ func (t *Tried) Has(e *Endpoint) bool {
 // Pick returns the endpoint whose turn it is, passing over those that tried holds,
 // and notes it there. When all were tried, any may come again. It returns nil when
 // no endpoint may be asked. The hash says what a request has in common with others
-// that are to meet the same endpoint; only consistent hashing looks at it.
+// that are to meet the same endpoint; only consistent hashing looks at it, and 0 is
+// nothing in common.
 func (s *Service) Pick(tried *Tried, hash uint64) *Endpoint {
 	r := s.rotation.Load()
 	if len(r.endpoints) == 0 {
@@ -103,7 +104,7 @@ func (s *Service) Pick(tried *Tried, hash uint64) *Endpoint {
 	}
 	e := r.choose(r, s, hash)
 	if tried.n > 0 && tried.Has(e) {
-		e = r.other(s, e, tried)
+		e = r.other(s, e, tried, hash)
 	}
 	tried.Add(e)
 	return e

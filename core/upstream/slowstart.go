@@ -17,6 +17,14 @@ func (s *ServiceSpec) warmth(st *state, now int64) (steps int, next int64) {
 	return max(int(done), 1), next
 }
 
+// scale is by what weights are multiplied whose next change is at next.
+func scale(next int64) int {
+	if next == never {
+		return 1
+	}
+	return warmSteps
+}
+
 // weights are the weights of members at now, and when they change; never, if they don't.
 // While one of them warms up they are scaled by warmSteps.
 func (s *ServiceSpec) weights(members []Member, now int64) (weights []int, next int64) {

@@ -15,6 +15,7 @@ const (
 	WeightedRoundRobin Balance = iota
 	LeastRequests
 	Random
+	ConsistentHash
 )
 
 // When is a set of reasons to try a request again.

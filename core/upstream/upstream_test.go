@@ -164,7 +164,7 @@ func TestLeastRequestsPrefersTheIdle(t *testing.T) {
 
 func TestATryGoesToAnotherEndpoint(t *testing.T) {
 	t.Parallel()
-	for _, balance := range []Balance{WeightedRoundRobin, LeastRequests, Random} {
+	for _, balance := range []Balance{WeightedRoundRobin, LeastRequests, Random, ConsistentHash} {
 		weights := make([]int, 20)
 		for i := range weights {
 			weights[i] = 1
