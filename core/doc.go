@@ -22,7 +22,8 @@
 //     canonical. Snapshot.Match finds the route, or leaves route "none"; a CORS preflight meets the
 //     route of the request that it asks about. The route's chain runs Guard, Authenticate, Authorize
 //     and Limit, where the request is charged to all its rate limits at once, or to none.
-//  6. forward: the chain runs Request and Lookup; then proxy.RoundTrip picks an endpoint of the
+//  6. forward: Exchange.Choose says which destination of the route it is, by pins and shares
+//     (core/pipeline/split.go). The chain runs Request and Lookup; then proxy.RoundTrip picks an endpoint of the
 //     service, sends the request, retries where that is safe, and returns at the response head. A
 //     small answer is buffered, a large or endless one becomes a body stream.
 //  7. answer: the chain runs Store and Response, and the correlation id is set. A fault of our own

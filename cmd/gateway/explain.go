@@ -28,6 +28,7 @@ type explanation struct {
 	At        string            `json:"at,omitempty"`
 	Answer    string            `json:"answer,omitempty"`
 	Pins      []string          `json:"pins,omitempty"`
+	Mirror    string            `json:"mirror,omitempty"`
 	Target    string            `json:"target,omitempty"`
 	Endpoints []string          `json:"endpoints,omitempty"`
 	Hooks     []hookRow         `json:"hooks"`
@@ -231,7 +232,7 @@ func describe(s *compiled, x *pipeline.Exchange) (*explanation, error) {
 		return nil, err
 	}
 	e.Target = string(target)
-	e.Pins = admin.Pins(r)
+	e.Pins, e.Mirror = admin.Pins(r), admin.Mirrored(r)
 	for _, to := range r.Services() {
 		for _, endpoint := range to.Members() {
 			address := endpoint.Address
@@ -274,6 +275,9 @@ func (e *explanation) print(w io.Writer) error {
 	fmt.Fprintf(w, "host:      %s\npath:      %s\nroute:     %s%s\nanswer:    %s\n", orDash(e.Host), orDash(e.Path), e.Route, at, e.Answer)
 	for _, pin := range e.Pins {
 		fmt.Fprintf(w, "pin:       %s\n", pin)
+	}
+	if e.Mirror != "" {
+		fmt.Fprintf(w, "mirror:    %s\n", e.Mirror)
 	}
 	if e.Target != "" {
 		fmt.Fprintf(w, "target:    %s\nendpoints: %s\n", e.Target, strings.Join(e.Endpoints, ", "))

@@ -19,6 +19,8 @@ type routeRow struct {
 	Hosts   []string `json:"hosts"`
 	Paths   []string `json:"paths"`
 	Answer  string   `json:"answer"`
+	Pins    []string `json:"pins,omitempty"`
+	Mirror  string   `json:"mirror,omitempty"`
 	Plugins []string `json:"plugins"`
 	At      string   `json:"at"`
 }
@@ -59,7 +61,7 @@ func routeRows(c *cobra.Command, cfg *config.Config) ([]routeRow, error) {
 	}
 	rows := make([]routeRow, 0, len(cfg.Routes))
 	for _, r := range admin.Routes(s.Snapshot) {
-		row := routeRow{Name: r.Name, Answer: r.Answer, At: r.At, Methods: r.Methods, Hosts: r.Hosts, Paths: r.Paths, Plugins: []string{}}
+		row := routeRow{Name: r.Name, Answer: r.Answer, Pins: r.Pins, Mirror: r.Mirror, At: r.At, Methods: r.Methods, Hosts: r.Hosts, Paths: r.Paths, Plugins: []string{}}
 		for _, p := range r.Plugins {
 			row.Plugins = append(row.Plugins, p.Name)
 		}
@@ -72,9 +74,21 @@ func printRoutes(c *cobra.Command, rows []routeRow) error {
 	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "ROUTE\tMETHODS\tHOSTS\tPATHS\tANSWER\tPLUGINS\tAT")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, orAny(r.Methods), orAny(r.Hosts), orAny(r.Paths), r.Answer, orNone(r.Plugins), r.At)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, orAny(r.Methods), orAny(r.Hosts), orAny(r.Paths), r.answered(), orNone(r.Plugins), r.At)
 	}
 	return w.Flush()
+}
+
+// answered is where the answers come from, with who is pinned and who gets copies.
+func (r *routeRow) answered() string {
+	out := r.Answer
+	for _, pin := range r.Pins {
+		out += "; " + pin
+	}
+	if r.Mirror != "" {
+		out += "; mirror " + r.Mirror
+	}
+	return out
 }
 
 func orAny(list []string) string {

@@ -19,6 +19,7 @@ type RouteView struct {
 	Paths     []string     `json:"paths"`
 	Answer    string       `json:"answer"`
 	Pins      []string     `json:"pins,omitempty"` // whom no share decides about, in their order
+	Mirror    string       `json:"mirror,omitempty"`
 	Plugins   []PluginView `json:"plugins"`
 	At        string       `json:"at"` // file:line:column, or "built in"
 }
@@ -35,7 +36,7 @@ func Routes(s *snapshot.Snapshot) []RouteView {
 	s.Each(func(r *pipeline.Route, m *router.Match) {
 		v := RouteView{
 			Name: r.Name, Listeners: listed(m.Listeners), Methods: listed(m.Methods), Hosts: listed(m.Hosts), Paths: listed(m.Paths),
-			Answer: Answer(r), Pins: Pins(r), Plugins: []PluginView{}, At: r.At,
+			Answer: Answer(r), Pins: Pins(r), Mirror: Mirrored(r), Plugins: []PluginView{}, At: r.At,
 		}
 		for _, p := range r.Chain.Named() {
 			v.Plugins = append(v.Plugins, PluginView{p.Plugin, p.At})
@@ -74,6 +75,14 @@ func Pins(r *pipeline.Route) []string {
 		}
 	}
 	return out
+}
+
+// Mirrored says who is shown copies of a route's requests; "": nobody.
+func Mirrored(r *pipeline.Route) string {
+	if r.Mirror == nil {
+		return ""
+	}
+	return r.Mirror.String()
 }
 
 // serviceView is one service with its endpoints.

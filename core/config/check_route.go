@@ -175,7 +175,7 @@ func inAll(lists [][]string) []string {
 }
 
 // serviceKeys are of use only to routes that a service answers.
-var serviceKeys = []string{"pin", "strip_prefix", "rewrite", "host", "trailers"}
+var serviceKeys = []string{"pin", "mirror", "strip_prefix", "rewrite", "host", "trailers"}
 
 // target checks what is sent to the service.
 func (c *checker) target(route *Route) {

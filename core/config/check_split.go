@@ -22,10 +22,32 @@ func (c *checker) destinations(route *Route) {
 	if route.SplitBy.Word == "user" && c.nobody(route) {
 		c.r.WarnNode(n.Get("split_by"), "auth is off: nobody has a user, so that addresses count", "ip")
 	}
+	c.mirror(route)
 	for _, p := range route.Pin {
 		if p.Node.Kind == setting.Map {
 			c.pin(route, p)
 		}
+	}
+}
+
+// mirror wants a service that is there.
+func (c *checker) mirror(route *Route) {
+	if route.Mirror == nil || mapOf(route.Mirror.Node) == nil {
+		return
+	}
+	if missing(route.Mirror.Node, "service") {
+		c.r.AddNode(route.Mirror.Node, "want the service that gets the copies", "")
+	}
+	n := given(route.Mirror.Node, "service")
+	if n == nil || route.Mirror.Service == "" {
+		return
+	}
+	c.used["service "+route.Mirror.Service] = true
+	switch {
+	case !slices.Contains(c.services, route.Mirror.Service):
+		c.r.AddNode(n, "want the name of a service, got "+n.Describe(), nearest(n, c.services))
+	case route.Mirror.Service == route.Service:
+		c.r.AddNode(n, "want another service than the route's own: every request would reach it twice", "")
 	}
 }
 

@@ -53,6 +53,13 @@ type Pin struct {
 	DestinationOptions `yaml:",inline"`
 }
 
+// Mirror is a service that gets copies of a route's requests.
+type Mirror struct {
+	Node    *setting.Node `yaml:"@node"`
+	Service string        `yaml:"service" doc:"The service that gets the copies."`
+	Share   setting.Share `yaml:"share" default:"100%" doc:"Share of the requests that are copied."`
+}
+
 // Asked are the conditions on the request, sorted by name.
 func (p *Pin) Asked() router.Asked {
 	return router.Asked{Headers: conditions(p.Headers), Query: conditions(p.Query), Cookies: conditions(p.Cookies)}

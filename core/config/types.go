@@ -255,6 +255,7 @@ type RouteOptions struct {
 	Split       []*SplitTo         `yaml:"split,named" doc:"Services that answer, each with its weight, in place of one."`
 	SplitBy     By                 `yaml:"split_by" doc:"Whose requests stay with one service of split: user, cookie (the gateway's own), ip, {header: NAME} or {cookie: NAME}; by default every request is for itself."`
 	Pin         []*Pin             `yaml:"pin" doc:"Requests that go to a service of their own; the first that fits decides."`
+	Mirror      *Mirror            `yaml:"mirror" doc:"A service that gets copies of requests, whose answers nobody sees."`
 	StripPrefix string             `yaml:"strip_prefix" doc:"Literal prefix that is taken off the path."`
 	Rewrite     string             `yaml:"rewrite" doc:"Path sent to the service, such as /v2/{rest}; the query is kept."`
 	Redirect    *Redirect          `yaml:"redirect" doc:"Answer with a redirect instead of a service."`

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -207,4 +208,39 @@ routes:
 	if n := len(mute.Requests()); n != 3 {
 		t.Errorf("the services were asked %d times, want 3", n)
 	}
+}
+
+// TestRT5_README runs the README's example.
+func TestRT5_README(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "\n## Canary\n")
+	_, yaml, shown := strings.Cut(section, "```yaml\n")
+	yaml, _, _ = strings.Cut(yaml, "```")
+	if !found || !shown {
+		t.Fatal("the README shows no canary")
+	}
+	id := gatewaytest.NewIdentity(t)
+	old, next, lab := calling(t, "old"), calling(t, "next"), calling(t, "lab")
+	yaml = strings.NewReplacer("127.0.0.1:9002", old.Address(), "127.0.0.1:9012", next.Address(), "127.0.0.1:9022", lab.Address()).Replace(yaml)
+	c := &canary{t: t, old: old, next: next, Gateway: gatewaytest.RunOptions(t, yaml, gatewaytest.Options{Identity: &id.Identity})}
+	for fields, target := range map[string]string{
+		"X-Canary: 1\r\n": "/content/a", "Cookie: beta=\r\n": "/content/a?v=2.1", "Authorization: Bearer " + id.Token("ann", "beta") + "\r\n": "/content/a",
+	} {
+		if got, _ := c.ask(target, fields); got != "next" {
+			t.Errorf("%s with %.20q went to %s", target, fields, got)
+		}
+	}
+	seen := map[string]int{}
+	for i := range 200 {
+		service, _ := c.ask("/content/a", "Authorization: Bearer "+id.Token(fmt.Sprint("user-", i))+"\r\n")
+		seen[service]++
+	}
+	if seen["next"] < 1 || seen["next"] > 30 {
+		t.Errorf("of 200 users %v", seen)
+	}
+	gatewaytest.Eventually(t, "a copy", func() bool { return len(lab.Requests()) > 0 })
 }

@@ -71,6 +71,7 @@ func (g *Gateway) compile(cfg *config.Config) (*snapshot.Snapshot, error) {
 		Deps:     plugin.Deps{Meter: g.meter, Clock: g.clock, Log: g.log, Keeper: g.keeper, Identity: g.identity, Limits: g.limits},
 		Services: g.services,
 		Meter:    g.meter,
+		Copier:   g.proxy.NewCopier,
 		BuiltIns: append(g.redirects(cfg), builtIns...),
 	})
 }

@@ -29,6 +29,9 @@ type Route struct {
 	// brings along.
 	BuiltIn Hook
 
+	// Mirror, if not nil, is shown copies of requests.
+	Mirror *Mirror
+
 	// Rewrite, if not nil, makes the path that the service sees.
 	Rewrite *PathTemplate
 	// StripPrefix is removed from the path that the service sees, if not empty.

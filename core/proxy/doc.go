@@ -8,6 +8,7 @@
 //  2. [Proxy.RoundTrip] (transport.go) takes a pooled trip. A body of known length up to the
 //     route's buffer is read whole first (body.go), so that a slow client holds neither an endpoint nor a
 //     connection; anything else streams.
+//     A route with a mirror has the request copied here (mirror.go).
 //  3. An endpoint is picked, a connection taken from its pool (pool.go) or dialled (dial.go), the
 //     head composed (compose.go).
 //  4. One system call looks whether the pooled connection is still silent, one writes head and body,

@@ -124,6 +124,9 @@ func (t *trip) ask() pipeline.Verdict {
 	if verdict, ok := t.takeBody(); !ok {
 		return verdict
 	}
+	if m := x.Route.Mirror; m != nil {
+		t.mirror(m)
+	}
 	for {
 		f := t.try()
 		if f.err == nil {

@@ -26,6 +26,8 @@ type Parts struct {
 	Services *upstream.Registry
 	Meter    *meter.Set
 	BuiltIns []BuiltIn
+	// Copier makes what sends copies of a route's requests to a service; nil where none are.
+	Copier func(*pipeline.Route, *pipeline.Destination) pipeline.Copier
 }
 
 // BuiltIn is a route that the program brings along: a probe, a login. It stands in

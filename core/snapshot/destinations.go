@@ -27,6 +27,7 @@ func (c *compiler) destinations(r *pipeline.Route, d *config.Route) error {
 		}
 		pins = append(pins, pipeline.Pin{To: c.destination(r, p.Service, &p.DestinationOptions), Request: asked, Caller: p.Caller()})
 	}
+	c.mirror(r, d.Mirror)
 	if len(shares) > 1 || len(pins) > 0 {
 		r.Split = pipeline.NewSplit(affinity(d.SplitBy), shares, pins)
 	}
@@ -45,6 +46,19 @@ func (c *compiler) destination(r *pipeline.Route, service string, o *config.Dest
 	c.closing(to.Series.Release)
 	r.Destinations = append(r.Destinations, to)
 	return to
+}
+
+// mirror compiles who is shown copies of requests.
+func (c *compiler) mirror(r *pipeline.Route, d *config.Mirror) {
+	if d == nil {
+		return
+	}
+	service := c.services[d.Service]
+	r.Mirror = &pipeline.Mirror{To: &pipeline.Destination{Service: service, Timeouts: service.Timeouts}, Share: float64(d.Share)}
+	if c.parts.Copier != nil {
+		r.Mirror.Copier = c.parts.Copier(r, r.Mirror.To)
+		c.closing(r.Mirror.Copier.Close)
+	}
 }
 
 // affinity is what b says, as requests are told apart by it.

@@ -319,3 +319,72 @@ func TestTenThousandRoutesCompile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// copies is a Copier that counts how often it is closed.
+type copies struct{ closed *atomic.Int64 }
+
+func (copies) Copy(*pipeline.Exchange, []byte, []byte) {}
+
+func (copies) Skip(uint32) {}
+
+func (c copies) Close() { c.closed.Add(1) }
+
+func TestRT5_RoutesWithSeveralServices(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var made, closed atomic.Int64
+	b.parts.Copier = func(r *pipeline.Route, to *pipeline.Destination) pipeline.Copier {
+		made.Add(1)
+		if to.Service.Name != "c" || to.Timeouts.Total != 3*time.Second || !r.PreserveHost {
+			t.Errorf("copies of %s go to %+v", r.Name, to)
+		}
+		return copies{&closed}
+	}
+	s := b.compile(`
+services:
+  a: {endpoints: [{url: "http://127.0.0.1:1"}], timeouts: {total: 9s, connect: 2s}}
+  b: {endpoints: [{url: "http://127.0.0.1:2"}], retry: off}
+  c: {endpoints: [{url: "http://127.0.0.1:3"}], timeouts: {total: 3s}}
+routes:
+  split:
+    match: {path: /split}
+    host: preserve
+    split: {a: 1, b: {weight: 3, timeouts: {idle: 1s}}}
+    split_by: {header: X-Team}
+    timeouts: {total: 5s}
+    retry: {idempotency_key: true}
+    pin: [{headers: {X: "1"}, service: a}, {user: ann, service: c}]
+    mirror: {service: c, share: 50%}
+  one: {match: {path: /one}, split: {a: 1}}
+  cookie: {match: {path: /cookie}, split: {a: 1, b: 1}, split_by: {cookie: s}}
+  pinned: {match: {path: /pinned}, service: a, pin: [{query: {v: "1"}, service: b}]}
+`)
+	r := s.Routes["split"]
+	if len(r.Destinations) != 3 || r.Split.Pins[0].To != r.Split.Shares[0].To || r.Split.Pins[1].To != r.Destinations[2] || len(r.Services()) != 3 {
+		t.Errorf("a service with the same numbers is not one destination: %+v", r.Destinations)
+	}
+	for i, want := range []string{"a 2s 1m0s 5s 1", "b 1s 1s 5s 1", "c 1s 1m0s 5s 1"} {
+		d := r.Destinations[i]
+		if got := fmt.Sprint(d.Service.Name, " ", d.Timeouts.Connect, " ", d.Timeouts.Idle, " ", d.Timeouts.Total, " ", d.Retry.Retries); got != want || !d.RetryIdempotencyKey || d.Series == nil {
+			t.Errorf("destination %d: %s, %+v, want %s", i, got, d, want)
+		}
+	}
+	if r.Split.String() != "split a 25%, b 75%, sticky by header X-Team" || r.ServiceName() != pipeline.NoService || r.Mirror.String() != "50% to c" {
+		t.Errorf("it says %s, %s, %s", r.Split, r.ServiceName(), r.Mirror)
+	}
+	if one := s.Routes["one"]; one.Split != nil || one.ServiceName() != "a" {
+		t.Errorf("one service is a split: %+v", one)
+	}
+	if got := s.Routes["cookie"].Split.By.String(); got != "cookie s" {
+		t.Errorf("by %s", got)
+	}
+	if pinned := s.Routes["pinned"].Split; pinned.String() != "service a" || pinned.Pins[0].To.Service.Name != "b" || pinned.Pins[0].To.Retry.Retries != 0 {
+		t.Errorf("pinned: %+v", pinned)
+	}
+	if err := s.Close(); err != nil || made.Load() != 1 || closed.Load() != 1 {
+		t.Errorf("%v; %d copiers made, %d closed", err, made.Load(), closed.Load())
+	}
+	if services, endpoints := b.services.Len(); services+endpoints > 0 {
+		t.Errorf("%d services and %d endpoints are held", services, endpoints)
+	}
+}

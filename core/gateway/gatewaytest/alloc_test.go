@@ -187,6 +187,38 @@ defaults: {plugins: {auth: {}, access_log: {to: %q, sample: 100%%}, security_hea
 	}
 }
 
+// TestAllocsOfASplitExchange: pins that are asked, a share that is drawn and a copy for
+// a mirror cost nothing.
+func TestAllocsOfASplitExchange(t *testing.T) {
+	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+	g := gatewaytest.Run(t, fmt.Sprintf(`
+services: {a: {endpoints: [{url: "%s"}]}, b: {endpoints: [{url: "%s"}]}, c: {endpoints: [{url: "%s"}]}}
+routes:
+  split: {match: {path: "/split/{rest...}"}, split: {a: 95, b: 5}, split_by: cookie, pin: [{headers: {X-Canary: "1"}, service: b}, {cookies: {beta: {regex: "^y"}}, service: b}]}
+  random: {match: {path: "/random/{rest...}"}, split: {a: 95, b: 5}}
+  mirror: {match: {path: "/mirror/{rest...}"}, service: a, mirror: {service: c}}
+defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}}}
+`, steady(t, small).URL(), steady(t, small).URL(), steady(t, small).URL(), filepath.Join(t.TempDir(), "access.log")))
+	for _, target := range []string{"/split/a", "/random/a", "/mirror/a"} {
+		t.Run(target, func(t *testing.T) {
+			request := "GET " + target + " HTTP/1.1\r\nHost: h\r\nX-Canary: 0\r\nCookie: beta=no; gateway_visitor=0123456789abcdef\r\n\r\n"
+			probe := gatewaytest.Dial(t, g.Address())
+			probe.Write(request)
+			size := len(probe.Read("GET "))
+			conn, err := net.Dial("tcp", g.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			got := mallocs(t, conn, []byte(request), size)
+			t.Logf("%.3f allocations an exchange", got)
+			if got > 0.05 {
+				t.Errorf("%.3f allocations an exchange, want none", got)
+			}
+		})
+	}
+}
+
 // TestAllocsOfAnExchangeOverTLS: crypto/tls allocates once for each record that it
 // reads, in the client and in the gateway; the gateway adds nothing.
 func TestAllocsOfAnExchangeOverTLS(t *testing.T) {
