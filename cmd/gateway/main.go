@@ -1,6 +1,6 @@
 // Command gateway is the Suuupra API gateway and its tools: serve, reload, status,
-// check, routes, explain, config, init and version; migrate, hash, user, client, apikey,
-// keys and session for what it stores.
+// doctor, check, routes, explain, config, init and version; migrate, hash, user,
+// client, apikey, keys and session for what it stores.
 package main
 
 import (
@@ -90,7 +90,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newReload(), newStatus(), newCheck(), newRoutes(), newExplain(), newConfig(), newInit(), newVersion(),
+	root.AddCommand(newServe(), newReload(), newStatus(), newDoctor(), newCheck(), newRoutes(), newExplain(), newConfig(), newInit(), newVersion(),
 		newMigrate(), newHash(), newUser(), newClient(), newAPIKey(), newKeys(), newSession())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()

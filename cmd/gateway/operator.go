@@ -81,7 +81,12 @@ const askTimeout = 2 * time.Minute
 
 // ask sends a request to the admin listener and returns what it answers. A token
 // that it does not take is followed by the next.
-func (o *operator) ask(method, path string) (resp *fasthttp.Response, err error) {
+func (o *operator) ask(method, path string) (*fasthttp.Response, error) {
+	return o.askWithin(method, path, askTimeout)
+}
+
+// askWithin is ask for those who wait no longer than within for each answer.
+func (o *operator) askWithin(method, path string, within time.Duration) (resp *fasthttp.Response, err error) {
 	address, tokens, err := o.find()
 	if err != nil {
 		return nil, err
@@ -95,7 +100,7 @@ func (o *operator) ask(method, path string) (resp *fasthttp.Response, err error)
 		req.SetRequestURI("http://" + address + path)
 		req.Header.Set(fasthttp.HeaderAuthorization, "Bearer "+token.Reveal())
 		req.Header.SetContentType("application/json")
-		if err := client.DoTimeout(&req, resp, askTimeout); err != nil {
+		if err := client.DoTimeout(&req, resp, within); err != nil {
 			return nil, fmt.Errorf("asking the gateway at %s: %w; give --address if admin.address has changed since it was started", address, err)
 		}
 		if status := resp.StatusCode(); status != fasthttp.StatusUnauthorized && status != fasthttp.StatusForbidden {
