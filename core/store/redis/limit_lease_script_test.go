@@ -173,13 +173,19 @@ func TestRL3_WindowLeasesEndWithTheirSlot(t *testing.T) {
 	t.Parallel()
 	l := lessorOf(t, testenv.Redis(t), redis.NewLeases)
 	p := policyOf(limit.SlidingWindow, 100, 63*200*time.Millisecond)
+	lost := int64(0) // by leases that ended before they came back: a busy machine is slow
 	for range 20 {
 		got := l.ask(p, limit.Ask{Want: 3})
-		if end := got.At + got.Until.Microseconds(); got.Leased > 0 && (end > (got.At/200_000+1)*200_000 || got.Until > scriptLife) {
+		end, leased := got.At+got.Until.Microseconds(), got.Leased
+		if leased > 0 && (end > (got.At/200_000+1)*200_000 || got.Until > scriptLife) {
 			t.Fatalf("leased at %d until %d", got.At, end)
 		}
-		if got = l.ask(p, limit.Ask{Reports: []limit.Report{{Lease: l.last, Left: 3, Ended: true}}}); got.Left != 100 {
-			t.Fatalf("%d are left", got.Left)
+		got = l.ask(p, limit.Ask{Reports: []limit.Report{{Lease: l.last, Left: 3, Ended: true}}})
+		if got.At >= end {
+			lost += leased
+		}
+		if got.Left != 100-lost {
+			t.Fatalf("%d are left, and %d were lost", got.Left, lost)
 		}
 		time.Sleep(21 * time.Millisecond)
 	}
