@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
 )
@@ -119,6 +120,7 @@ func TestStreamsKeepMemoryFlat(t *testing.T) {
 		})
 		g := gatewaytest.Run(t, fmt.Sprintf(route, origin.URL()))
 		c := gatewaytest.Dial(t, g.Address())
+		_ = c.Conn.SetDeadline(time.Now().Add(2 * time.Minute)) // a busy machine needs longer for 2 GiB than tests wait otherwise
 		p = newPeak(t)
 		c.Write(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", streamed))
 		if err := send(c.Conn); err != nil {
