@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		Limiter: config.Limiter{Mode: "auto", OnStoreError: "local"}, OddHeaderNames: "drop",
 		Discovery: config.Discovery{DNS: config.DNSDiscovery{Resolver: setting.StringList{"system"}, MinimumTTL: setting.Duration(time.Second)}},
 		Services: []*config.Service{{
-			Name: "a", Balance: "weighted_round_robin", Timeouts: timeouts, Retry: retry, PanicThreshold: 0.5,
+			Name: "a", Balance: config.Balance{Word: "weighted_round_robin"}, Timeouts: timeouts, Retry: retry, PanicThreshold: 0.5,
 			Endpoints:   []*config.Endpoint{{URL: "http://Host.example:9001", Weight: 1, Address: "host.example:9001"}},
 			Connections: config.Connections{Maximum: 512, Idle: 64, IdleTimeout: setting.Duration(30 * time.Second), KeepAlive: true},
 		}},

@@ -147,7 +147,7 @@ type Service struct {
 	// Consul and DNS are nil where endpoints are declared.
 	Consul      *ServiceConsul `yaml:"consul" doc:"Endpoints are the instances in Consul that pass their checks."`
 	DNS         *ServiceDNS    `yaml:"dns" doc:"Endpoints are what name servers say."`
-	Balance     string         `yaml:"balance" default:"weighted_round_robin" enum:"weighted_round_robin|least_requests|random" doc:"How requests are spread over the endpoints."`
+	Balance     Balance        `yaml:"balance" default:"weighted_round_robin" doc:"How requests are spread over the endpoints: weighted_round_robin, least_requests, random or {consistent_hash: {by: user}}, where by is user, cookie (the gateway's own), ip, {header: NAME} or {cookie: NAME}."`
 	Timeouts    Timeouts       `yaml:"timeouts" doc:"How long to wait for the service; a route may override each."`
 	Connections Connections    `yaml:"connections" doc:"Connections to each endpoint."`
 	Retry       Retry          `yaml:"retry" doc:"When a request is sent again; off for never. A route may override each key."`

@@ -37,7 +37,8 @@ const (
 // on where a caller belongs, and share nothing for it. So there is no secret in it, and
 // who chooses his own id or field can choose where he goes. For a split that is no harm:
 // it is no access control, and the service behind it has the route's plugins before it.
-// A balancer that hashes must bound what one endpoint gets by itself.
+// Of a balancer that hashes, who aims at one endpoint gets no more than its bound of what is
+// under way.
 type Affinity struct {
 	Kind AffinityKind
 	Name string // of the field or the cookie

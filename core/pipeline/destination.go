@@ -12,6 +12,9 @@ import (
 type Destination struct {
 	Service *upstream.Service
 
+	// Affinity is what a balancer that hashes tells requests apart by.
+	Affinity Affinity
+
 	// Timeouts and Retry are the service's with the route's over them.
 	Timeouts upstream.Timeouts
 	Retry    upstream.Retry
@@ -48,6 +51,9 @@ func (x *Exchange) Choose() *Destination {
 			x.Destination = x.Route.Destinations[0]
 		} else {
 			x.Destination = x.Route.Split.choose(x)
+		}
+		if x.Destination.Affinity.Kind != ByNothing {
+			x.Hash = x.Destination.Affinity.Hash(x)
 		}
 	}
 	return x.Destination

@@ -142,6 +142,8 @@ type Exchange struct {
 
 	// Destination is what Choose has decided; nil: nothing yet.
 	Destination *Destination
+	// Hash is what the balancer of Destination goes by, if it hashes.
+	Hash uint64
 
 	Service  *upstream.Service  // of Destination, once it was asked
 	Endpoint *upstream.Endpoint // of the last attempt

@@ -174,7 +174,7 @@ const mostMoved = 3
 func (t *trip) tryOne() failure {
 	x := t.x
 	t.release()
-	t.endpoint = x.Service.Pick(&t.tried, 0)
+	t.endpoint = x.Service.Pick(&t.tried, x.Hash)
 	if t.endpoint == nil {
 		return failure{err: errNoEndpoint, fault: fault.NoHealthyEndpoint}
 	}

@@ -62,13 +62,14 @@ type compiler struct {
 	parts    Parts
 	config   *config.Config
 	services map[string]*upstream.Service
+	hashed   map[string]pipeline.Affinity // of services that balance by hashing
 	out      *Snapshot
 }
 
 // Compile makes a snapshot of a checked configuration. It starts nothing; when
 // it fails, all that it built is closed again.
 func Compile(cfg *config.Config, parts Parts) (*Snapshot, error) {
-	c := &compiler{parts: parts, config: cfg, services: map[string]*upstream.Service{}, out: &Snapshot{Config: cfg}}
+	c := &compiler{parts: parts, config: cfg, services: map[string]*upstream.Service{}, hashed: map[string]pipeline.Affinity{}, out: &Snapshot{Config: cfg}}
 	c.out.counted, c.out.mask = newCounts()
 	if err := c.compile(); err != nil {
 		return nil, errors.Join(err, c.out.Close())

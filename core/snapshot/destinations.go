@@ -37,7 +37,7 @@ func (c *compiler) destinations(r *pipeline.Route, d *config.Route) error {
 // destination compiles one of them, and adds it to the route's unless they have it.
 func (c *compiler) destination(r *pipeline.Route, service string, o *config.DestinationOptions) *pipeline.Destination {
 	to := &pipeline.Destination{
-		Service: c.services[service], Timeouts: timeouts(*o.Timeouts), Retry: retry(o.Retry.Retry), RetryIdempotencyKey: o.Retry.IdempotencyKey,
+		Service: c.services[service], Affinity: c.hashed[service], Timeouts: timeouts(*o.Timeouts), Retry: retry(o.Retry.Retry), RetryIdempotencyKey: o.Retry.IdempotencyKey,
 	}
 	if i := slices.IndexFunc(r.Destinations, func(other *pipeline.Destination) bool { return other.Same(to) }); i >= 0 {
 		return r.Destinations[i]
@@ -54,7 +54,7 @@ func (c *compiler) mirror(r *pipeline.Route, d *config.Mirror) {
 		return
 	}
 	service := c.services[d.Service]
-	r.Mirror = &pipeline.Mirror{To: &pipeline.Destination{Service: service, Timeouts: service.Timeouts}, Share: float64(d.Share)}
+	r.Mirror = &pipeline.Mirror{To: &pipeline.Destination{Service: service, Affinity: c.hashed[d.Service], Timeouts: service.Timeouts}, Share: float64(d.Share)}
 	if c.parts.Copier != nil {
 		r.Mirror.Copier = c.parts.Copier(r, r.Mirror.To)
 		c.closing(r.Mirror.Copier.Close)

@@ -20,7 +20,7 @@ import (
 func (c *compiler) service(d *config.Service) error {
 	spec := upstream.ServiceSpec{
 		Name:     d.Name,
-		Balance:  balances[d.Balance],
+		Balance:  balances[d.Balance.Word],
 		Timeouts: timeouts(d.Timeouts),
 		Retry:    retry(d.Retry),
 		Health:   health(d.Health),
@@ -49,7 +49,7 @@ func (c *compiler) service(d *config.Service) error {
 		return fmt.Errorf("%s: service %s: %w", d.At, d.Name, err)
 	}
 	c.closing(s.Release)
-	c.services[d.Name] = s
+	c.services[d.Name], c.hashed[d.Name] = s, affinity(d.Balance.By)
 	c.out.Services = append(c.out.Services, s)
 	return nil
 }
@@ -95,6 +95,7 @@ var balances = map[string]upstream.Balance{
 	"weighted_round_robin": upstream.WeightedRoundRobin,
 	"least_requests":       upstream.LeastRequests,
 	"random":               upstream.Random,
+	"consistent_hash":      upstream.ConsistentHash,
 }
 
 func timeouts(t config.Timeouts) upstream.Timeouts {

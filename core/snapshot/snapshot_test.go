@@ -344,7 +344,7 @@ func TestRT5_RoutesWithSeveralServices(t *testing.T) {
 services:
   a: {endpoints: [{url: "http://127.0.0.1:1"}], timeouts: {total: 9s, connect: 2s}}
   b: {endpoints: [{url: "http://127.0.0.1:2"}], retry: off}
-  c: {endpoints: [{url: "http://127.0.0.1:3"}], timeouts: {total: 3s}}
+  c: {endpoints: [{url: "http://127.0.0.1:3"}], timeouts: {total: 3s}, balance: {consistent_hash: {by: {header: X-Team}}}}
 routes:
   split:
     match: {path: /split}
@@ -369,7 +369,8 @@ routes:
 			t.Errorf("destination %d: %s, %+v, want %s", i, got, d, want)
 		}
 	}
-	if r.Split.String() != "split a 25%, b 75%, sticky by header X-Team" || r.ServiceName() != pipeline.NoService || r.Mirror.String() != "50% to c" {
+	if r.Split.String() != "split a 25%, b 75%, sticky by header X-Team" || r.ServiceName() != pipeline.NoService || r.Mirror.String() != "50% to c" ||
+		r.Destinations[2].Affinity.String() != "header X-Team" || r.Destinations[0].Affinity.String() != "nothing" {
 		t.Errorf("it says %s, %s, %s", r.Split, r.ServiceName(), r.Mirror)
 	}
 	if one := s.Routes["one"]; one.Split != nil || one.ServiceName() != "a" {

@@ -199,8 +199,8 @@ func there(k kind, x *pipeline.Exchange, room []byte) string {
 	case byRoute:
 		return x.Route.Name
 	case byService:
-		if len(x.Route.Destinations) == 0 {
-			return pipeline.NoService
+		if x.Route.Split == nil {
+			return x.Route.ServiceName()
 		}
 		return x.Choose().Service.Name
 	case byGlobal:

@@ -187,19 +187,20 @@ defaults: {plugins: {auth: {}, access_log: {to: %q, sample: 100%%}, security_hea
 	}
 }
 
-// TestAllocsOfASplitExchange: pins that are asked, a share that is drawn and a copy for
-// a mirror cost nothing.
+// TestAllocsOfASplitExchange: pins that are asked, a share that is drawn, a copy for
+// a mirror and an endpoint found by a hash cost nothing.
 func TestAllocsOfASplitExchange(t *testing.T) {
 	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
 	g := gatewaytest.Run(t, fmt.Sprintf(`
-services: {a: {endpoints: [{url: "%s"}]}, b: {endpoints: [{url: "%s"}]}, c: {endpoints: [{url: "%s"}]}}
+services: {a: {endpoints: [{url: "%s"}]}, b: {endpoints: [{url: "%s"}]}, c: {endpoints: [{url: "%s"}]}, hashed: {endpoints: [{url: "%s"}, {url: "%s"}], balance: {consistent_hash: {by: cookie}}}}
 routes:
+  hashed: {match: {path: "/hashed/{rest...}"}, service: hashed}
   split: {match: {path: "/split/{rest...}"}, split: {a: 95, b: 5}, split_by: cookie, pin: [{headers: {X-Canary: "1"}, service: b}, {cookies: {beta: {regex: "^y"}}, service: b}]}
   random: {match: {path: "/random/{rest...}"}, split: {a: 95, b: 5}}
   mirror: {match: {path: "/mirror/{rest...}"}, service: a, mirror: {service: c}}
 defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}}}
-`, steady(t, small).URL(), steady(t, small).URL(), steady(t, small).URL(), filepath.Join(t.TempDir(), "access.log")))
-	for _, target := range []string{"/split/a", "/random/a", "/mirror/a"} {
+`, steady(t, small).URL(), steady(t, small).URL(), steady(t, small).URL(), steady(t, small).URL(), steady(t, small).URL(), filepath.Join(t.TempDir(), "access.log")))
+	for _, target := range []string{"/split/a", "/random/a", "/mirror/a", "/hashed/a"} {
 		t.Run(target, func(t *testing.T) {
 			request := "GET " + target + " HTTP/1.1\r\nHost: h\r\nX-Canary: 0\r\nCookie: beta=no; gateway_visitor=0123456789abcdef\r\n\r\n"
 			probe := gatewaytest.Dial(t, g.Address())
