@@ -166,3 +166,31 @@ func TestRT5_AMirrorHarmsNobody(t *testing.T) {
 		})
 	}
 }
+
+// A handshake is for one service alone, and a token that vouches for the caller too.
+func TestRT5_AMirrorOpensNoWebSocketAndGetsNoVoucher(t *testing.T) {
+	t.Parallel()
+	first, shadow := answering(t, gatewaytest.Switching), calling(t, "shadow")
+	g := gatewaytest.Run(t, mirrorOf(first, shadow, ", plugins: {websocket: {}}"))
+	c, _ := gatewaytest.OpenWebSocket(t, g.Address(), "/a/b", "")
+	wantEcho(t, c, text("hello"))
+	gatewaytest.Eventually(t, "the handshake", func() bool { return mirrored(g, "skipped") == "1" })
+	if n := len(shadow.Requests()); n != 0 {
+		t.Errorf("the mirror got %d handshakes", n)
+	}
+
+	id := gatewaytest.NewIdentity(t)
+	first, shadow = calling(t, "first"), calling(t, "shadow")
+	g = gatewaytest.RunOptions(t, mirrorOf(first, shadow, ", plugins: {auth: {internal_token: true, forward_credentials: true}}"), gatewaytest.Options{Identity: &id.Identity})
+	g.Do("GET /a/b HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer " + id.Token("ann") + "\r\n\r\n")
+	gatewaytest.Eventually(t, "the copy", func() bool { return mirrored(g, "answered") == "1" })
+	served, copied := first.Requests()[0], shadow.Requests()[0]
+	for _, name := range []string{"\r\nX-Gateway-Token: ", "\r\nAuthorization: "} {
+		if !strings.Contains(served, name) || strings.Contains(copied, name) {
+			t.Errorf("%q: the service got\n%s\nand the mirror\n%s", name, served, copied)
+		}
+	}
+	if !strings.Contains(copied, "\r\nX-User-ID: ann\r\n") {
+		t.Errorf("the mirror is not told who calls:\n%s", copied)
+	}
+}
