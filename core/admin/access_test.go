@@ -301,13 +301,15 @@ func TestC8_ChangesAreAudited(t *testing.T) {
 	a.call(t, "POST /admin/reload", bearer("guess")+id+asJSON, "")
 	a.call(t, "POST /admin/log-level", bearer(writeToken)+id+asJSON, `{"level":"debug"}`)
 	a.call(t, "POST /admin/log-level", bearer(writeToken)+id+asJSON, `{"level":"loud"}`)
+	a.call(t, "POST /admin/drain", bearer(writeToken)+id+asJSON, `{"service":"one","endpoint":"127.0.0.1:9001"}`)
 	a.close()
 	line := func(who, what, outcome string) string {
 		return `{"level":"info","who":"` + who + `","what":"POST /admin/` + what + `","from":"<peer>","outcome":"` + outcome + `","correlation_id":"mine","message":"audit"}` + "\n"
 	}
 	want := line("deploy", "reload", "applied") + line("deploy", "reload", "refused") + line("deploy", "reload", "unsupported_media_type") +
 		line("viewer", "reload", "insufficient_scope") + line("-", "reload", "token_invalid") +
-		line("deploy", "log-level", "level debug") + line("deploy", "log-level", "validation_failed")
+		line("deploy", "log-level", "level debug") + line("deploy", "log-level", "validation_failed") +
+		line("deploy", "drain", "one 127.0.0.1:9001")
 	if diff := cmp.Diff(want, logged.ReplaceAllString(a.log.String(), `"from":"<peer>"`)); diff != "" {
 		t.Errorf("the log (-want +got):\n%s", diff)
 	}

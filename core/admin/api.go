@@ -74,6 +74,8 @@ func endpoints() []endpoint {
 		{get, "/admin/openapi.yaml", false, (*Server).showOpenAPI},
 		{get, "/admin/log-level", false, (*Server).showLogLevel},
 		{post, "/admin/log-level", true, (*Server).setLogLevel},
+		{post, "/admin/drain", true, (*Server).drain},
+		{post, "/admin/undrain", true, (*Server).undrain},
 		{post, "/admin/reload", true, (*Server).reload},
 		{get, "/debug/pprof/{profile}", true, (*Server).profile},
 	}
@@ -135,6 +137,34 @@ func (s *Server) reload(c *call) fault.Fault {
 	body := c.Response.Body()
 	c.Response.SetBody(append(body[:len(body)-1:len(body)-1], extension...))
 	return fault.Fault{}
+}
+
+func (s *Server) drain(c *call) fault.Fault { return s.setDrained(c, true) }
+
+func (s *Server) undrain(c *call) fault.Fault { return s.setDrained(c, false) }
+
+// setDrained takes an endpoint out of rotation, or puts it back. That lasts as long as
+// the service has the endpoint, across reloads, and not across a start.
+func (s *Server) setDrained(c *call, drained bool) fault.Fault {
+	given, err := members(c.Request.Body(), "service", "endpoint")
+	if err != nil {
+		return fault.BadRequest.Detail(err.Error())
+	}
+	inForce := s.options.API.Snapshot()
+	for _, service := range inForce.Services {
+		if service.Name != given["service"] {
+			continue
+		}
+		for _, e := range service.Members() {
+			if e.Address == given["endpoint"] {
+				e.SetDrained(drained)
+				c.outcome = service.Name + " " + e.Address
+				return show(c, viewOf(inForce, service))
+			}
+		}
+		return fault.ValidationFailed.Detail("the service has no such endpoint; GET /admin/services shows those that it has, as host:port")
+	}
+	return fault.ValidationFailed.Detail("there is no such service; GET /admin/services shows those that there are")
 }
 
 // level is the body of /admin/log-level.

@@ -42,8 +42,8 @@ func TestViews(t *testing.T) {
 		"/admin/routes": `[{"name":"a","listeners":[],"methods":["GET","POST"],"hosts":["a.example.com"],"paths":["/a/{rest...}"],"answer":"service one","plugins":[{"name":"security_headers","at":"gateway.yaml:5:126"}],"at":"gateway.yaml:5:3"},` +
 			`{"name":"b","listeners":[],"methods":[],"hosts":[],"paths":["/b"],"answer":"redirect 308 /c","plugins":[],"at":"gateway.yaml:6:3"},` +
 			`{"name":"c","listeners":[],"methods":[],"hosts":[],"paths":["/c"],"answer":"respond 200","plugins":[],"at":"gateway.yaml:7:3"}]`,
-		"/admin/services": `[{"name":"one","at":"gateway.yaml:3:3","endpoints":[{"address":"127.0.0.1:9001","weight":2,"inFlight":0,"connections":{"open":0,"idle":0}},` +
-			`{"address":"127.0.0.1:9002","weight":1,"inFlight":0,"connections":{"open":0,"idle":0}}]}]`,
+		"/admin/services": `[{"name":"one","at":"gateway.yaml:3:3","endpoints":[{"address":"127.0.0.1:9001","weight":2,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0},` +
+			`{"address":"127.0.0.1:9002","weight":1,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0}]}]`,
 		"/admin/snapshot":    snapshot,
 		"/admin/connections": connections,
 		"/admin/status": `{"version":"v9",PID,"startedAt":"2026-01-02T02:04:05Z","uptimeSeconds":3600,"ready":true,"reason":"","health":"healthy",` +
@@ -127,6 +127,43 @@ func TestLogLevelBodies(t *testing.T) {
 	}
 	if got := a.call(t, "GET /admin/log-level", bearer(readToken), ""); !strings.Contains(got, `{"level":"`) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestDrain takes an endpoint out and puts it back; whoever names none is told where they stand.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	a := startAPI(t, tokens())
+	const first, second = `{"address":"127.0.0.1:9001","weight":2,"inFlight":0,"connections":{"open":0,"idle":0},`, `{"address":"127.0.0.1:9002","weight":1,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0}`
+	const out, in = first + `"inService":false,"health":"unknown","drained":true,"ejections":0}`, first + `"inService":true,"health":"unknown","drained":false,"ejections":0}`
+	for _, step := range []struct{ what, want string }{{"drain", out}, {"drain", out}, {"undrain", in}, {"undrain", in}} {
+		got := body(t, a.call(t, "POST /admin/"+step.what, bearer(writeToken)+asJSON, `{"service":"one","endpoint":"127.0.0.1:9001"}`), "200 OK")
+		want := `{"name":"one","at":"gateway.yaml:3:3","endpoints":[` + step.want + "," + second + "]}"
+		if diff := cmp.Diff(want+"\n", got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.what, diff)
+		}
+		if view := body(t, a.call(t, "GET /admin/services", bearer(readToken), ""), "200 OK"); view != "["+want+"]\n" {
+			t.Errorf("after %s the view says %s", step.what, view)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"service":"two","endpoint":"127.0.0.1:9001"}`:         "422",
+		`{"service":"one","endpoint":"127.0.0.1:9003"}`:         "422",
+		`{"service":"one","endpoint":""}`:                       "422",
+		`{"service":"one"}`:                                     "400",
+		`{"service":"one","endpoint":1}`:                        "400",
+		`{"service":"one","endpoint":"127.0.0.1:9001","x":"y"}`: "400",
+		``: "400",
+	} {
+		if got := a.call(t, "POST /admin/drain", bearer(writeToken)+asJSON, text); got[9:12] != want || !strings.Contains(got, `"detail"`) {
+			t.Errorf("%s: want %s, got %q", text, want, got)
+		}
+	}
+	if got := a.call(t, "POST /admin/drain", bearer(readToken)+asJSON, `{"service":"one","endpoint":"127.0.0.1:9001"}`); got[9:12] != "403" {
+		t.Errorf("who may only read: %q", got)
+	}
+	if view := body(t, a.call(t, "GET /admin/services", bearer(readToken), ""), "200 OK"); strings.Contains(view, `"drained":true`) {
+		t.Errorf("what was refused drained something: %s", view)
 	}
 }
 

@@ -2,12 +2,14 @@ package admin
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"time"
 
 	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/snapshot"
+	"github.com/suuupra/gateway/core/upstream"
 )
 
 // RouteView is one route, as operators see it.
@@ -99,6 +101,15 @@ type endpointView struct {
 	Weight      int            `json:"weight"`
 	InFlight    int64          `json:"inFlight"`
 	Connections connectionView `json:"connections"`
+
+	InService bool       `json:"inService"`
+	Health    string     `json:"health"`
+	Reason    string     `json:"reason,omitempty"`    // why its last check did not pass
+	LastCheck *time.Time `json:"lastCheck,omitempty"` // when that ended
+	Drained   bool       `json:"drained"`
+	Ejections uint64     `json:"ejections"`
+	// EjectedSeconds is how long it stays away; rounded up.
+	EjectedSeconds int64 `json:"ejectedSeconds,omitempty"`
 }
 
 type connectionView struct {
@@ -109,17 +120,34 @@ type connectionView struct {
 func services(s *snapshot.Snapshot) []serviceView {
 	out := []serviceView{}
 	for _, service := range s.Services {
-		v := serviceView{Name: service.Name, Endpoints: []endpointView{}}
-		if d := s.Config.Service(service.Name); d != nil {
-			v.At = d.At.String()
-		}
-		for _, e := range service.Members() {
-			open, idle := e.Connections().Count()
-			v.Endpoints = append(v.Endpoints, endpointView{e.Address, e.Weight, e.InFlight(), connectionView{open, idle}})
-		}
-		out = append(out, v)
+		out = append(out, viewOf(s, service))
 	}
 	return out
+}
+
+func viewOf(s *snapshot.Snapshot, service *upstream.Service) serviceView {
+	v := serviceView{Name: service.Name, Endpoints: []endpointView{}}
+	if d := s.Config.Service(service.Name); d != nil {
+		v.At = d.At.String()
+	}
+	for _, e := range service.Members() {
+		v.Endpoints = append(v.Endpoints, viewOfEndpoint(e))
+	}
+	return v
+}
+
+func viewOfEndpoint(e upstream.Member) endpointView {
+	open, idle := e.Connections().Count()
+	status := e.Status()
+	v := endpointView{
+		Address: e.Address, Weight: e.Weight, InFlight: e.InFlight(), Connections: connectionView{open, idle},
+		InService: status.InService, Health: status.Health.String(), Drained: status.Drained,
+		Ejections: status.Ejections, EjectedSeconds: int64(math.Ceil(status.Ejected.Seconds())),
+	}
+	if found, checked := e.Checked(); checked && !found.Last.IsZero() {
+		v.Reason, v.LastCheck = found.Reason, &found.Last
+	}
+	return v
 }
 
 // connectionsView is who is connected.
