@@ -13,6 +13,7 @@ import (
 	"github.com/suuupra/gateway/core/config"
 	"github.com/suuupra/gateway/core/store/postgres"
 	"github.com/suuupra/gateway/core/store/redis"
+	"github.com/suuupra/gateway/core/upstream"
 )
 
 // stores are the clients of the servers that the configuration names. What it names
@@ -87,6 +88,14 @@ func clientTLS(t *config.ServiceTLS) (*tls.Config, error) {
 // healthy says whether each server answers; one that is not named is well.
 func (s *stores) healthy(ctx context.Context) (redisWell, databaseWell bool) {
 	return s.hot == nil || s.hot.Healthy() && s.cold.Healthy(), s.db == nil || s.db.Healthy(ctx)
+}
+
+// recorder is who writes down the health of endpoints; nil without PostgreSQL.
+func (s *stores) recorder() upstream.Recorder {
+	if s.db == nil {
+		return nil
+	}
+	return postgres.NewHealth(s.db)
 }
 
 func (s *stores) close() {
