@@ -9,7 +9,7 @@ import (
 // its own in this table (lower in the design's counting), never of its own row.
 // A package in a folder below one that is listed belongs to that one's row.
 var layers = [][]string{
-	0: {"core/fault", "core/clock", "core/setting", "core/meter", "core/clientip", "core/wire", "core/socket", "core/certificate", "core/principal", "core/background", "migrations"},
+	0: {"core/fault", "core/clock", "core/setting", "core/meter", "core/clientip", "core/wire", "core/socket", "core/certificate", "core/principal", "core/background", "core/hashing", "migrations"},
 	1: {"core/router", "core/upstream", "core/pipeline", "core/tunnel", "core/token", "core/revocation", "core/apikey", "core/account", "core/session", "core/ticket", "core/limit"},
 	2: {"core/plugin", "core/proxy", "core/listen", "core/login", "core/store", "core/discovery"},
 	3: {"core/config"},

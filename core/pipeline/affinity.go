@@ -7,6 +7,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/suuupra/gateway/core/hashing"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -65,29 +66,29 @@ func (a Affinity) String() string {
 // Hash stands for what x has of the affinity; where it has nothing of it, for where
 // it comes from. Without an affinity it is 0.
 func (a *Affinity) Hash(x *Exchange) uint64 {
-	h := hash(offset).add(byte(a.Kind))
+	h := hashing.New().Add(byte(a.Kind))
 	switch a.Kind {
 	case ByNothing:
 		return 0
 	case ByUser:
 		if p := x.Principal; p != nil && p.User != "" {
-			return h.addString(p.User).sum()
+			return h.AddString(p.User).Sum()
 		} else if p != nil && p.Client != "" {
-			return h.add(0).addString(p.Client).sum() // no user's id begins like this
+			return h.Add(0).AddString(p.Client).Sum() // no user's id begins like this
 		}
 	case ByVisitor:
-		return h.addBytes(x.visitorID()).sum()
+		return h.AddBytes(x.visitorID()).Sum()
 	case ByHeader:
 		if value := x.Request.Header.Peek(a.Name); len(value) > 0 {
-			return h.addBytes(value).sum()
+			return h.AddBytes(value).Sum()
 		}
 	case ByCookie:
 		if value := x.cookie(a.Name); len(value) > 0 {
-			return h.addBytes(value).sum()
+			return h.AddBytes(value).Sum()
 		}
 	}
 	var room [64]byte
-	return hash(offset).add(byte(ByIP)).addBytes(x.AppendAddress(room[:0])).sum()
+	return hashing.New().Add(byte(ByIP)).AddBytes(x.AppendAddress(room[:0])).Sum()
 }
 
 // cookie returns the value of the first cookie of that name; borrowed.
@@ -175,39 +176,4 @@ func (x *Exchange) GreetVisitor() {
 		value = append(value, "; Secure"...)
 	}
 	x.Response.Header.AddBytesV(fasthttp.HeaderSetCookie, value)
-}
-
-// hash is FNV-1a of 64 bits (G. Fowler, L. Noll, K. Vo), finished by the mixer of
-// SplitMix64 (G. Steele et al., "Fast Splittable Pseudorandom Number Generators", 2014), for
-// FNV alone leaves its upper bits alike where texts differ at their ends.
-type hash uint64
-
-const (
-	offset = 14695981039346656037
-	prime  = 1099511628211
-)
-
-func (h hash) add(b byte) hash { return (h ^ hash(b)) * prime }
-
-func (h hash) addBytes(b []byte) hash {
-	for _, c := range b {
-		h = h.add(c)
-	}
-	return h
-}
-
-func (h hash) addString(s string) hash {
-	for i := range len(s) {
-		h = h.add(s[i])
-	}
-	return h
-}
-
-func (h hash) sum() uint64 { return mix(uint64(h)) }
-
-// mix spreads every bit of h over all.
-func mix(h uint64) uint64 {
-	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
-	h = (h ^ h>>27) * 0x94d049bb133111eb
-	return h ^ h>>31
 }

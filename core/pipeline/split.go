@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 
+	"github.com/suuupra/gateway/core/hashing"
 	"github.com/suuupra/gateway/core/principal"
 	"github.com/suuupra/gateway/core/router"
 )
@@ -49,7 +50,7 @@ type Pin struct {
 func NewSplit(by Affinity, shares []Share, pins []Pin) *Split {
 	s := &Split{By: by, Shares: shares, Pins: pins}
 	for i := range shares {
-		shares[i].salt = hash(offset).addString(shares[i].To.Service.Name).sum()
+		shares[i].salt = hashing.New().AddString(shares[i].To.Service.Name).Sum()
 		s.total += uint64(shares[i].Weight)
 	}
 	return s
@@ -92,7 +93,7 @@ func (s *Split) draw(hash uint64) *Destination {
 		if one.Weight == 0 {
 			continue
 		}
-		u := (float64(mix(hash^one.salt)>>11) + 1) / (1 << 53)
+		u := (float64(hashing.Mix(hash^one.salt)>>11) + 1) / (1 << 53)
 		if lot := -math.Log(u) / float64(one.Weight); lot < best {
 			to, best = one.To, lot
 		}

@@ -1,6 +1,10 @@
 package upstream
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+
+	"github.com/suuupra/gateway/core/hashing"
+)
 
 // balancer returns the balancer of a rotation with n endpoints.
 func balancer(b Balance, n int) func(*rotation, *Service, uint64) *Endpoint {
@@ -49,7 +53,7 @@ func leastRequests(r *rotation, _ *Service, _ uint64) *Endpoint {
 func (r *rotation) other(s *Service, e *Endpoint, tried *Tried, hash uint64) *Endpoint {
 	for range min(2*len(r.endpoints), 2*mostTried) {
 		if hash != 0 {
-			hash = mix(hash + golden)
+			hash = hashing.Mix(hash + hashing.Golden)
 		}
 		if next := r.choose(r, s, hash); !tried.Has(next) {
 			return next

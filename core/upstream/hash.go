@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
+
+	"github.com/suuupra/gateway/core/hashing"
 )
 
 const (
@@ -82,10 +84,10 @@ func newRing(r *rotation, scale int) *ring {
 	for i, e := range r.endpoints {
 		out.sum += int64(r.weights[i])
 		out.load = e.load
-		state := hashOf(e.Address)
+		state := uint64(hashing.New().AddString(e.Address))
 		for range max(r.weights[i]*unit/scale, 1) {
-			state += golden
-			places = append(places, place{mix(state), uint32(i)})
+			state += hashing.Golden
+			places = append(places, place{hashing.Mix(state), uint32(i)})
 		}
 	}
 	slices.SortFunc(places, func(a, b place) int {
@@ -122,7 +124,7 @@ func hashed(r *rotation, _ *Service, hash uint64) *Endpoint {
 	total := r.ring.load.n.Load() + 1
 	i := 0
 	for range hashJumps {
-		hash = mix(hash)
+		hash = hashing.Mix(hash)
 		if i = r.ring.owner(hash); r.room(i, total) {
 			return r.endpoints[i]
 		}
@@ -138,24 +140,4 @@ func hashed(r *rotation, _ *Service, hash uint64) *Endpoint {
 // room says whether the i-th endpoint may have one more under way when total are to be.
 func (r *rotation) room(i int, total int64) bool {
 	return roomUnder*r.ring.sum*r.endpoints[i].InFlight() < roomOver*total*int64(r.weights[i])
-}
-
-// golden is 2⁶⁴ divided by the golden ratio: steps by it never meet the same state.
-const golden = 0x9e3779b97f4a7c15
-
-// mix spreads each bit over all of them (the finalizer of SplitMix64: G. Steele, D. Lea and
-// C. Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-func mix(x uint64) uint64 {
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// hashOf is FNV-1a of s: every gateway places an endpoint alike.
-func hashOf(s string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 1099511628211
-	}
-	return h
 }

@@ -26,7 +26,7 @@ func (r *Registry) adopt(n names) (Checked, *Endpoint) {
 	if e != nil && found.Health == Unknown || found.Health == st.health {
 		return Checked{}, nil
 	}
-	r.found(st, found.Health, found.Reason)
+	r.setHealth(st, found.Health, found.Reason)
 	return found, e
 }
 

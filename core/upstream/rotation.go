@@ -80,7 +80,7 @@ func (r *Registry) replace(s *Service, specs []EndpointSpec) {
 // join returns the members that specs declare, each held once more. Called under mu.
 func (r *Registry) join(s *Service, specs []EndpointSpec) []Member {
 	members := make([]Member, 0, len(specs))
-	late := r.busy(s.Name)
+	late := s.spec.SlowStart > 0 && r.busy(s.Name) // thousands of services are looked through
 	for _, e := range specs {
 		k := Key{s.Name, e.Address, e.HostHeader, s.spec.Connections, e.TLS, s.spec.Balance == ConsistentHash}
 		known := r.states[names{s.Name, e.Address}] != nil

@@ -92,11 +92,11 @@ func (e *Endpoint) SetHealth(h Health, reason string) {
 	r := e.registry
 	r.mu.Lock()
 	defer r.unlock()
-	r.found(e.state, h, reason)
+	r.setHealth(e.state, h, reason)
 }
 
-// found is SetHealth, called under mu. Whoever checks tells of it.
-func (r *Registry) found(st *state, h Health, reason string) {
+// setHealth is SetHealth, called under mu. Whoever checks tells of it.
+func (r *Registry) setHealth(st *state, h Health, reason string) {
 	in, able := st.in(), st.able()
 	st.health, st.reason = h, reason
 	if st.able() != able {
