@@ -167,7 +167,7 @@ func TestC8_NoEndpointIsTheAdminListener(t *testing.T) {
 // as the program shows it, and holds the answers to its schemas.
 func TestAD5_AnswersAreAsDescribed(t *testing.T) {
 	t.Parallel()
-	r := boot(t, body("x")+"  x: {match: {path: \"/x/{rest...}\"}, service: x}\nservices: {x: {endpoints: [{url: \"http://127.0.0.1:9\"}]}}\ndefaults: {plugins: {security_headers: {}}}\n", serveOptions{})
+	r := boot(t, withService(), serveOptions{})
 	_, text := r.ask("GET /admin/openapi.yaml", "")
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(text))
 	if err != nil {
@@ -192,9 +192,14 @@ func TestAD5_AnswersAreAsDescribed(t *testing.T) {
 			described(t, operation, what, head, answer, "401")
 		}
 	}
-	if asked < 14 {
+	if asked < 16 {
 		t.Errorf("the document has %d operations", asked)
 	}
+}
+
+// withService has something of all that the document describes.
+func withService() string {
+	return body("x") + "  x: {match: {path: \"/x/{rest...}\"}, service: x}\nservices: {x: {endpoints: [{url: \"http://127.0.0.1:9\"}]}}\ndefaults: {plugins: {security_headers: {}}}\n"
 }
 
 // request is one request and the status that the document promises for it.
@@ -212,6 +217,12 @@ func requests(operation string) []request {
 		bad := func(r *running) { r.write("gateway.yaml", body("x")+"unknown: 1\n") }
 		good := func(r *running) { r.write("gateway.yaml", body("y")) }
 		return []request{{nil, "", "200"}, {bad, "{}", "422"}, {good, "{}", "200"}, {nil, "[]", "400"}}
+	case "drain", "undrain":
+		back := func(r *running) { // a reload may have taken the service away
+			r.write("gateway.yaml", withService())
+			r.Reload(triggerSignal)
+		}
+		return []request{{back, `{"service":"x","endpoint":"127.0.0.1:9"}`, "200"}, {nil, `{"service":"x","endpoint":"127.0.0.1:8"}`, "422"}, {nil, "{}", "400"}}
 	case "internalKeys":
 		return []request{{nil, "", "404"}} // this one has no identity
 	default:

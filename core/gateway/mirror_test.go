@@ -85,8 +85,8 @@ func TestRT5_WhatIsNotMirrored(t *testing.T) {
 
 func TestRT5_AShareIsMirrored(t *testing.T) {
 	t.Parallel()
-	first, shadow := calling(t, "first"), calling(t, "shadow")
 	for share, most := range map[string]int{"0%": 0, "20%": 100} {
+		first, shadow := calling(t, "first"), calling(t, "shadow")
 		yaml := strings.Replace(mirrorOf(first, shadow, ""), "service: shadow}", "service: shadow, share: "+share+"}", 1)
 		g := gatewaytest.Run(t, yaml)
 		client := gatewaytest.Dial(t, g.Address())

@@ -164,8 +164,7 @@ func TestReloadWhileAnAnswerStreams(t *testing.T) {
 }
 
 // A configuration that can't be compiled changes nothing and leaves nothing.
-func TestRefusedReloadsLeaveNoTrace(t *testing.T) {
-	t.Parallel()
+func TestRefusedReloadsLeaveNoTrace(t *testing.T) { // alone, for it counts goroutines
 	var open atomic.Int64
 	origin := named(t, "one")
 	g := gatewaytest.RunWith(t, tagged(origin, "one"), tag(&open))
@@ -189,9 +188,8 @@ defaults: {plugins: {tag: {name: other}}}
 	if s != services || e != endpoints || k != kept || open.Load() != instances || g.Current() != snapshot {
 		t.Errorf("%d services, %d endpoints, %d kept values, %d instances are held, want %d, %d, %d, %d", s, e, k, open.Load(), services, endpoints, kept, instances)
 	}
-	if after := runtime.NumGoroutine(); after > before+50 { // parallel tests come and go; 300 reloads would show
-		t.Errorf("%d goroutines, %d before", after, before)
-	}
+	// fasthttp starts some of its own with the first use of this and that.
+	gatewaytest.Eventually(t, "no goroutine is left behind", func() bool { return runtime.NumGoroutine() <= before+10 })
 	if got := gatewaytest.Scrub(g.Do("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")); got != answerOf("one") {
 		t.Errorf("got %q", got)
 	}
