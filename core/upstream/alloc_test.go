@@ -2,7 +2,12 @@
 
 package upstream
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/suuupra/gateway/core/clock"
+)
 
 func TestAllocs0(t *testing.T) {
 	for name, balance := range map[string]Balance{"round robin": WeightedRoundRobin, "least requests": LeastRequests, "random": Random, "hash": ConsistentHash} {
@@ -27,6 +32,29 @@ func TestAllocs0(t *testing.T) {
 	now := int64(0)
 	if n := testing.AllocsPerRun(200, func() { now += second / 10; b.Request(1, now); b.TryRetry(now, 0.2) }); n != 0 {
 		t.Errorf("budget: %v allocations", n)
+	}
+	breaker := NewBreaker("s", breaking, nil)
+	if n := testing.AllocsPerRun(200, func() {
+		ticket, _ := breaker.Admit(now, 1)
+		breaker.Done(ticket, Final{Fate: Success, Now: now, Stripe: 1})
+	}); n != 0 {
+		t.Errorf("closed breaker: %v allocations", n)
+	}
+	open := NewBreaker("s", breaking, nil)
+	open.Force(ForcedOpen, now)
+	if n := testing.AllocsPerRun(200, func() { open.Admit(now, 1) }); n != 0 {
+		t.Errorf("open breaker: %v allocations", n)
+	}
+	for name, spec := range map[string]BulkheadSpec{"fixed": {Maximum: 9}, "adaptive": {Maximum: 9, Adaptive: true}} {
+		bulkhead := NewBulkhead(spec, clock.Real())
+		if n := testing.AllocsPerRun(200, func() {
+			if bulkhead.Enter() {
+				bulkhead.Done(Final{Fate: Success, Latency: time.Millisecond, Now: now})
+				bulkhead.Leave()
+			}
+		}); n != 0 {
+			t.Errorf("%s bulkhead: %v allocations", name, n)
+		}
 	}
 }
 
@@ -62,4 +90,28 @@ func BenchmarkReport(b *testing.B) {
 			})
 		})
 	}
+}
+
+func BenchmarkClosedBreaker(b *testing.B) {
+	breaker, c := NewBreaker("s", breaking, nil), clock.Real()
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		stripe, now := uint32(c.Mono()), c.Mono()
+		for p.Next() {
+			ticket, _ := breaker.Admit(now, stripe)
+			breaker.Done(ticket, Final{Fate: Success, Now: now, Stripe: stripe})
+		}
+	})
+}
+
+func BenchmarkBulkhead(b *testing.B) {
+	bulkhead := NewBulkhead(BulkheadSpec{Maximum: 1000}, clock.Real())
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if bulkhead.Enter() {
+				bulkhead.Leave()
+			}
+		}
+	})
 }

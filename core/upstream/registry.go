@@ -55,13 +55,15 @@ type Registry struct {
 
 	tending, closed       bool
 	wake, closing, tended chan struct{}
+
+	guards guards
 }
 
 // NewRegistry returns an empty registry.
 func NewRegistry(open Opener) *Registry {
 	return &Registry{
 		open: open, services: map[string]*Service{}, endpoints: map[Key]*Endpoint{}, states: map[names]*state{}, loads: map[string]*load{},
-		out:  map[*state]struct{}{},
+		out: map[*state]struct{}{}, guards: newGuards(),
 		wake: make(chan struct{}, 1), closing: make(chan struct{}), tended: make(chan struct{}),
 	}
 }
@@ -140,6 +142,7 @@ func (r *Registry) acquire(spec ServiceSpec) (s *Service, made bool) {
 		s = &Service{Name: spec.Name, id: id, spec: spec, registry: r, found: make(chan struct{}), Retry: spec.Retry, Timeouts: spec.Timeouts, ejects: spec.Ejection.On() && r.clock != nil}
 		s.members = r.join(s, spec.Endpoints)
 		r.arrange(s)
+		r.protect(s, &spec)
 		r.services[id] = s
 	}
 	s.holders++
@@ -199,6 +202,7 @@ func (r *Registry) release(s *Service) {
 			unwatch = s.unwatch
 		}
 		delete(r.services, s.id)
+		r.unprotect(s)
 		gone = r.leave(s.members)
 	}
 	r.mu.Unlock()

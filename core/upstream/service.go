@@ -15,6 +15,9 @@ type Service struct {
 
 	Budget Budget
 
+	Breaker  *Breaker  // nil: there is none
+	Bulkhead *Bulkhead // nil: there is none
+
 	registry *Registry
 	id       string
 	spec     ServiceSpec

@@ -112,6 +112,8 @@ type ServiceSpec struct {
 	// PanicThreshold is the share of endpoints in service, 0 to 1, below which requests
 	// are spread over all of them.
 	PanicThreshold float64
+	Breaker        BreakerSpec
+	Bulkhead       BulkheadSpec
 	Health         HealthCheck
 	Ejection       Ejection
 	// SlowStart is how long the weight of an endpoint grows that comes into service
