@@ -57,6 +57,7 @@ func (c *checker) service(s *Service) {
 	if e := s.Ejection; e != nil && e.Node.Get("consecutive").IsOff() && e.Node.Get("ratio").IsOff() {
 		c.r.AddNode(e.Node, "want consecutive or ratio: with both off nothing is ever ejected; write ejection: off for that", "")
 	}
+	c.guard(s)
 	c.serviceTLS(s)
 	c.health(s)
 }

@@ -120,10 +120,16 @@ func TestFull(t *testing.T) {
 	if p := identity.Plugins; len(p) != 1 || p["access_log"].Get("sample").Text != "100%" || p["access_log"].Get("slow").Text != "2s" || p["access_log"].Get("to").Text != "stdout" {
 		t.Errorf("plugins: %v", p)
 	}
-	if at := identity.Plugins["access_log"].Get("to").At.String(); !strings.HasPrefix(at, "good/full.yaml:42:") {
+	if at := identity.Plugins["access_log"].Get("to").At.String(); !strings.HasPrefix(at, "good/full.yaml:46:") {
 		t.Errorf("an option merged from the defaults lost its place: %s", at)
 	}
 	vod := cfg.Service("vod")
+	if b := vod.Breaker; b.Failures != 0 || b.Consecutive != 10 || b.Slow.Over != setting.Duration(5*time.Second) || b.Slow.Share != 0.8 || b.Fallback.Service != "identity" || b.OpenMaximum != setting.Duration(time.Minute) {
+		t.Errorf("breaker: %+v", b)
+	}
+	if b := vod.Bulkhead; *b != (config.Bulkhead{Maximum: 1000, QueueTimeout: setting.Duration(100 * time.Millisecond), Adaptive: true}) {
+		t.Errorf("bulkhead: %+v", b)
+	}
 	if vod.Retry.Retries != 0 || vod.Retry.On(config.RetryOnConnect) || vod.Timeouts.Connect != setting.Duration(500*time.Millisecond) {
 		t.Errorf("vod: %+v", vod)
 	}

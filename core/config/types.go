@@ -157,6 +157,9 @@ type Service struct {
 	Ejection       *Ejection        `yaml:"ejection" doc:"Take endpoints out of rotation for a while whose requests fail; {} for the defaults. Off unless declared."`
 	PanicThreshold setting.Share    `yaml:"panic_threshold" default:"50%" doc:"When a smaller share of the endpoints is in service than this, requests are spread over all but drained ones; 0% for never."`
 	SlowStart      setting.Duration `yaml:"slow_start" default:"off" off:"true" min:"100ms" max:"1h" doc:"How long the weight of an endpoint grows that recovers or joins the others; off by default."`
+	// Breaker and Bulkhead are nil where nothing is guarded.
+	Breaker  *Breaker  `yaml:"breaker" doc:"Stop calling the service for a while when it fails; {} for the defaults. Off unless declared."`
+	Bulkhead *Bulkhead `yaml:"bulkhead" doc:"Bound the requests under way; {} for the defaults. Off unless declared."`
 	// TLS is nil where the defaults are good, and without https endpoints.
 	TLS *ServiceTLS `yaml:"tls" doc:"How https endpoints are verified, and what is shown to them; they are always verified."`
 }

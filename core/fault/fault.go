@@ -16,6 +16,7 @@ type Fault struct {
 	code   code
 	after  time.Duration
 	detail string
+	status int    // in place of the table's; 0: that
 	more   string // further members of the body, as they stand there, each with a comma before it
 }
 
@@ -224,8 +225,20 @@ func (f Fault) With(name, value string) Fault {
 // IsZero reports whether f is no fault at all.
 func (f Fault) IsZero() bool { return f.code == none }
 
+// As returns f with another status, which must be one of 400 to 599: an operator may
+// want a fault to look otherwise to clients that don't read bodies. 0 is the table's.
+func (f Fault) As(status int) Fault {
+	f.status = status
+	return f
+}
+
 // Status is the HTTP status code, 0 for the zero Fault.
-func (f Fault) Status() int { return table[f.code].status }
+func (f Fault) Status() int {
+	if f.status != 0 {
+		return f.status
+	}
+	return table[f.code].status
+}
 
 // Code is the stable name that programs compare, "" for the zero Fault.
 func (f Fault) Code() string { return table[f.code].code }

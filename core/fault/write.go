@@ -47,7 +47,7 @@ func Write(resp *fasthttp.Response, f Fault, correlationID []byte) {
 	f = f.orInternal()
 	l := &table[f.code]
 	resp.ResetBody()
-	resp.SetStatusCode(l.status)
+	resp.SetStatusCode(f.Status())
 	h := &resp.Header
 	h.SetContentTypeBytes(problemJSON)
 	if d := f.RetryAfter(); d > 0 {
@@ -72,7 +72,7 @@ func AppendBody(dst []byte, f Fault, correlationID []byte) []byte {
 	dst = append(dst, `","title":"`...)
 	dst = append(dst, l.title...)
 	dst = append(dst, `","status":`...)
-	dst = strconv.AppendInt(dst, int64(l.status), 10)
+	dst = strconv.AppendInt(dst, int64(f.Status()), 10)
 	dst = append(dst, `,"code":"`...)
 	dst = append(dst, l.code...)
 	dst = append(dst, `","error":"`...)
@@ -102,9 +102,9 @@ func AppendResponse(dst []byte, f Fault, correlationID []byte) []byte {
 	var room [1024]byte
 	body := AppendBody(room[:0], f, correlationID)
 	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(l.status), 10)
+	dst = strconv.AppendInt(dst, int64(f.Status()), 10)
 	dst = append(dst, ' ')
-	dst = append(dst, http.StatusText(l.status)...)
+	dst = append(dst, http.StatusText(f.Status())...)
 	dst = append(dst, "\r\n"...)
 	dst = appendField(dst, contentTypeName, ContentType)
 	dst = append(dst, contentLengthName+": "...)

@@ -109,6 +109,7 @@ func newGateway(p Parts) *Gateway {
 		g.services.Find(p.Finder)
 	}
 	g.services.Tend(p.Clock, g.moved)
+	g.services.Guard(upstream.Guarding{Clock: p.Clock, Log: p.Log})
 	g.keeper = plugin.NewKeeper(p.Log)
 	g.presented.now, g.presented.meter = p.Clock.Now, p.Meter
 	factory := pipeline.NewFactory(g.done)

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"slices"
 
+	"github.com/suuupra/gateway/core/fault"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/upstream"
 )
@@ -24,6 +25,17 @@ type Destination struct {
 
 	// Series counts the requests of the route that went here; nil: they are not counted.
 	Series *meter.RouteSeries
+
+	// Fallback answers while the service's breaker refuses; nil: the fault circuit_open.
+	Fallback *Fallback
+}
+
+// Fallback answers in place of a service: exactly one of its fields is set.
+type Fallback struct {
+	// To is asked instead. It has no fallback: there is one hop.
+	To     *Destination
+	Static *Static
+	Fault  fault.Fault
 }
 
 // Services are those that the route may send requests to, each once.

@@ -48,7 +48,8 @@ type trip struct {
 	headAt    int64   // when the final answer's head was read
 	early     failure // what became of an answer that came during an upload
 
-	stream stream
+	admission admission
+	stream    stream
 }
 
 const (
@@ -71,8 +72,11 @@ func (p *Proxy) RoundTrip(x *pipeline.Exchange) pipeline.Verdict {
 	t.totalDue = later(t.now, int64(t.to.Timeouts.Total))
 	x.Timing.Upstream = t.now
 	x.Service = t.to.Service
-	x.Service.Budget.Request(x.Stripe, t.now)
-	verdict := t.run()
+	verdict, admitted := t.admit()
+	if admitted {
+		verdict = t.run()
+		t.settle(t.fate(verdict))
+	}
 	if !x.Streaming {
 		t.done()
 	}
@@ -93,6 +97,7 @@ func (t *trip) done() {
 		t.giveBack(false)
 	}
 	t.release()
+	t.depart()
 	p := t.proxy
 	head, lines, body := t.head, t.lines, t.body
 	if cap(body) > largestKept {
@@ -266,6 +271,7 @@ func (t *trip) exchangeStreamed(c *conn) failure {
 		// The time that the client took is no time of the service's.
 		spent := t.proxy.clock.Mono() - t.now
 		t.totalDue = extended(t.totalDue, spent)
+		t.admission.uploaded = spent
 		t.setTryDue()
 	case errors.Is(err, errAnswered):
 		if t.headRead || t.early.err != nil {

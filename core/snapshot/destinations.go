@@ -44,6 +44,7 @@ func (c *compiler) destination(r *pipeline.Route, service string, o *config.Dest
 	}
 	to.Series = c.parts.Meter.Route(r.Name, service)
 	c.closing(to.Series.Release)
+	to.Fallback = c.fallback(r, to)
 	r.Destinations = append(r.Destinations, to)
 	return to
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/fault"
+	"github.com/suuupra/gateway/core/pipeline"
 	"github.com/suuupra/gateway/core/router"
 	"github.com/suuupra/gateway/core/setting"
 	"github.com/suuupra/gateway/core/upstream"
@@ -36,6 +38,12 @@ func (c *compiler) service(d *config.Service) error {
 		spec.Ejection = upstream.Ejection{
 			Consecutive: e.Consecutive, Ratio: float64(e.Ratio), Base: time.Duration(e.Base), MaximumShare: float64(e.MaximumShare),
 		}
+	}
+	if b := d.Breaker; b != nil {
+		spec.Breaker = breaker(b)
+	}
+	if b := d.Bulkhead; b != nil {
+		spec.Bulkhead = upstream.BulkheadSpec{Maximum: b.Maximum, Queue: b.Queue, QueueTimeout: time.Duration(b.QueueTimeout), Adaptive: b.Adaptive}
 	}
 	for _, e := range d.Endpoints {
 		spec.Endpoints = append(spec.Endpoints, upstream.EndpointSpec{Address: e.Address, HostHeader: e.Address, Weight: e.Weight, TLS: endpointTLS(d, e)})
@@ -141,6 +149,39 @@ var reasons = map[config.RetryOn]upstream.When{
 	"502":                 upstream.On502,
 	"503":                 upstream.On503,
 	"504":                 upstream.On504,
+}
+
+func breaker(b *config.Breaker) upstream.BreakerSpec {
+	out := upstream.BreakerSpec{
+		Window: time.Duration(b.Window), Minimum: b.Minimum, Failures: float64(b.Failures), Consecutive: b.Consecutive,
+		Open: time.Duration(b.Open), OpenMaximum: time.Duration(b.OpenMaximum), Probes: b.Probes,
+	}
+	if b.Slow != nil {
+		out.SlowOver, out.SlowShare = time.Duration(b.Slow.Over), float64(b.Slow.Share)
+	}
+	return out
+}
+
+// fallback is what answers for a service of r while its breaker refuses; nil if it says
+// nothing. Another service is asked under the timeouts and retries that the request has.
+func (c *compiler) fallback(r *pipeline.Route, to *pipeline.Destination) *pipeline.Fallback {
+	d := c.config.Service(to.Service.Name)
+	if d.Breaker == nil || d.Breaker.Fallback == nil {
+		return nil
+	}
+	f := d.Breaker.Fallback
+	switch {
+	case f.Service != "":
+		other := *to
+		other.Service = c.services[f.Service]
+		other.Series = c.parts.Meter.Route(r.Name, f.Service)
+		c.closing(other.Series.Release)
+		return &pipeline.Fallback{To: &other}
+	case f.Body != "":
+		return &pipeline.Fallback{Static: &pipeline.Static{Status: cmp.Or(f.Status, fasthttp.StatusOK), Body: []byte(f.Body), ContentType: f.ContentType}}
+	default:
+		return &pipeline.Fallback{Fault: fault.CircuitOpen.As(f.Status).Detail(f.Detail)}
+	}
 }
 
 // parameters returns the names that every path of the match binds, with those of
