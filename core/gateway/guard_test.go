@@ -58,3 +58,23 @@ routes:
 		}
 	}
 }
+
+// TestATunnelHoldsNoPlace: a WebSocket may last for days, and has a bound of its own.
+func TestATunnelHoldsNoPlace(t *testing.T) {
+	t.Parallel()
+	origin := gatewaytest.NewEcho(t)
+	g := gatewaytest.Run(t, fmt.Sprintf(`
+services: {a: {endpoints: [{url: "%s"}], bulkhead: {maximum: 1, queue: 0}, breaker: {}}}
+routes: {ws: {match: {path: "/ws/{rest...}"}, service: a, plugins: {websocket: {}}}}
+`, origin.URL()))
+	for range 3 {
+		c, head := gatewaytest.OpenWebSocket(t, g.Address(), "/ws/a", "")
+		if !strings.HasPrefix(head, "HTTP/1.1 101 ") {
+			t.Fatalf("no place for a tunnel:\n%s", head)
+		}
+		wantEcho(t, c, text("here"))
+	}
+	if !strings.Contains(g.Metrics(), `gateway_bulkhead_in_flight{service="a"} 0`+"\n") {
+		t.Error("tunnels hold places")
+	}
+}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -515,6 +514,6 @@ func TestAdmissionIsForgotten(t *testing.T) {
 		f.get()
 	}
 	if tr := f.proxy.trips.Get().(*trip); tr.admission != (admission{}) {
-		t.Error(fmt.Sprintf("a pooled trip holds %+v", tr.admission))
+		t.Errorf("a pooled trip holds %+v", tr.admission)
 	}
 }

@@ -257,16 +257,16 @@ func TestBreakerIsForced(t *testing.T) {
 
 // model is a breaker without atomics, lanes or rings: a list of what was seen.
 type model struct {
-	spec          BreakerSpec
-	state         State
-	since, until  int64
-	lasts         time.Duration
-	seen          []seen
-	row           int
-	places, going int
-	passed        int
-	latest        int64
-	epoch         int
+	spec         BreakerSpec
+	state        State
+	since, until int64
+	lasts        time.Duration
+	seen         []seen
+	row          int
+	places       int
+	passed       int
+	latest       int64
+	epoch        int
 }
 
 type seen struct {

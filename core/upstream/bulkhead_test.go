@@ -37,8 +37,10 @@ func TestBulkheadLetsInInOrder(t *testing.T) {
 	t.Parallel()
 	c := clock.NewFake(time.Now())
 	b := NewBulkhead(BulkheadSpec{Maximum: 2, Queue: 5, QueueTimeout: time.Second}, c)
-	if !b.Enter() || !b.Enter() || b.Enter() {
-		t.Fatal("want two places")
+	for place := range 3 {
+		if entered := b.Enter(); entered != (place < 2) {
+			t.Fatalf("place %d of two: %v", place, entered)
+		}
 	}
 	order := make(chan int, 5)
 	var group sync.WaitGroup

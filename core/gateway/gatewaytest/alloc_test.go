@@ -77,7 +77,7 @@ func mallocs(t *testing.T, conn net.Conn, request []byte, size int) float64 {
 
 // TestAllocsOfAWholeExchange goes through listener, scanner, route, chain (every
 // request logged to a file, security headers, CORS and a filter of addresses on),
-// balancing, transport and metrics.
+// breaker, adaptive bulkhead, balancing, transport and metrics.
 func TestAllocsOfAWholeExchange(t *testing.T) {
 	small := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
 	large := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 65537\r\n\r\n"), make([]byte, 65537)...)
@@ -93,7 +93,7 @@ func TestAllocsOfAWholeExchange(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := gatewaytest.Run(t, fmt.Sprintf(`
-services: {a: {endpoints: [{url: "%s"}]}}
+services: {a: {endpoints: [{url: "%s"}], breaker: {slow: {}}, bulkhead: {adaptive: true}}}
 routes: {a: {match: {path: "/{rest...}"}, service: a}}
 defaults: {plugins: {access_log: {to: %q, sample: 100%%}, security_headers: {}, cors: {origins: [https://app.example.com]}, ip_filter: {deny: [203.0.113.0/24]}}}
 `, steady(t, c.answer).URL(), filepath.Join(t.TempDir(), "access.log")))
