@@ -16,8 +16,8 @@ import (
 //	   ┌────────┐ ──────────────────────────────────────────────► ┌──────┐
 //	   │ CLOSED │                                                 │ OPEN │ ◄─┐
 //	   └────────┘ ◄──────────┐                 its time is over   └──────┘   │
-//	    all pass,            │                                       │       │
-//	    outcomes count       │                                       │       │
+//	    all pass,            │               (shared: and it has     │       │
+//	    outcomes count       │                     the lease)        │       │
 //	                         │                                       ▼       │
 //	             every probe │                            ┌───────────┐      │ one probe failed, or
 //	             went well   └─────────────────────────── │ HALF_OPEN │ ─────┘ was slow: twice the time
@@ -106,10 +106,11 @@ const windowTicks = 10
 type Breaker struct {
 	service string
 	spec    BreakerSpec
-	tick    int64                  // nanoseconds
-	changed func(Transition)       // called under mu; must not wait
-	stance  atomic.Pointer[stance] // written under mu, a few times in an outage
-	refused *meter.Counter         // nil: they are not counted
+	tick    int64                   // nanoseconds
+	changed func(Transition)        // called under mu; must not wait
+	stance  atomic.Pointer[stance]  // written under mu, a few times in an outage
+	refused *meter.Counter          // nil: they are not counted
+	sharing atomic.Pointer[sharing] // nil: nobody else is told; written once
 
 	// consecutive is how many failures came in a row. Written by failures, and by the
 	// first success behind one.
@@ -118,8 +119,11 @@ type Breaker struct {
 
 	mu  sync.Mutex // taken by outcomes that are failed or slow, by probes, and to change
 	bad [ringSlots]struct{ tick, failures, slow uint64 }
-	// lastFailure is when the last failure was seen, monotonic ns; 0: never.
+	// failures are those that opened it last, its probes' included; lastFailure is when the
+	// last one came, monotonic ns.
+	failures    uint64
 	lastFailure int64
+	shared      shared
 }
 
 // stance is a state with all that holds while it lasts. It is immutable but for what
@@ -134,6 +138,9 @@ type stance struct {
 	places atomic.Int64  // of HALF_OPEN: probes that may still go
 	latest atomic.Int64  // when the last probe went
 	passed int           // probes that went well; guarded by mu
+	renew  int64         // of HALF_OPEN: when the lease is to be renewed; guarded by mu
+	// patience is until when others are heeded who say that it is not time to probe.
+	patience int64
 }
 
 // Transition is a change of a breaker's state.
@@ -189,6 +196,10 @@ func (b *Breaker) RetryAfter(now int64) time.Duration {
 func (b *Breaker) probe(s *stance, now int64) (Ticket, bool) {
 	if s.state == Open {
 		if s.forced != Unforced || now < s.until {
+			return Ticket{}, false
+		}
+		if shared := b.sharing.Load(); shared != nil && now < s.patience {
+			b.ask(shared, s) // whoever comes when it has the lease may go
 			return Ticket{}, false
 		}
 		s = b.halfOpen(s, now, "its time is over")
@@ -319,6 +330,10 @@ func (b *Breaker) probed(s *stance, r Final, slow bool) {
 	default:
 		if s.passed++; s.passed >= b.spec.Probes {
 			b.change(s, &stance{state: Closed, since: r.Now, lasts: s.lasts}, Transition{Because: "all probes went well"}, r.Now)
+			b.tell()
+		} else if r.Now >= s.renew && b.sharing.Load() != nil {
+			s.renew = r.Now + int64(b.lease()/2)
+			b.tell()
 		}
 	}
 }
@@ -330,7 +345,13 @@ func (b *Breaker) open(s *stance, now int64, because string) {
 	if s.lasts > 0 && (s.state == HalfOpen || now-s.since < int64(soon)) {
 		d = min(2*s.lasts, b.spec.OpenMaximum)
 	}
-	b.change(s, &stance{state: Open, since: now, until: now + int64(d), lasts: d}, Transition{Because: because, For: d}, now)
+	if b.failures++; s.state == Closed {
+		_, b.failures, _ = b.window(s, now)
+	}
+	next := &stance{state: Open, since: now, until: now + int64(d), lasts: d}
+	next.patience = next.until + int64(b.spec.OpenMaximum)
+	b.change(s, next, Transition{Because: because, For: d}, now)
+	b.tell()
 }
 
 // halfOpen gives out places for probes, if the stance is still s. It returns the stance
@@ -341,7 +362,12 @@ func (b *Breaker) halfOpen(s *stance, now int64, because string) *stance {
 	if b.stance.Load() != s {
 		return b.stance.Load()
 	}
-	next := &stance{state: HalfOpen, since: now, lasts: s.lasts}
+	return b.halfOpenLocked(s, now, because)
+}
+
+// halfOpenLocked is halfOpen under mu.
+func (b *Breaker) halfOpenLocked(s *stance, now int64, because string) *stance {
+	next := &stance{state: HalfOpen, since: now, lasts: s.lasts, patience: s.patience, renew: now + int64(b.lease()/2)}
 	next.places.Store(int64(b.spec.Probes))
 	next.latest.Store(now)
 	b.change(s, next, Transition{Because: because}, now)

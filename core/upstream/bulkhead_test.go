@@ -289,7 +289,7 @@ func TestGuardsOutliveDeclarations(t *testing.T) {
 	set := meter.NewSet(time.Now)
 	r := NewRegistry((&counting{}).open)
 	r.Publish(set)
-	r.Guard(Guarding{clock.NewFake(time.Now()), zerolog.New(&log)})
+	r.Guard(Guarding{Clock: clock.NewFake(time.Now()), Log: zerolog.New(&log)})
 	first := spec(WeightedRoundRobin, 1)
 	first.Breaker, first.Bulkhead = breaking, BulkheadSpec{Maximum: 1, Queue: 1, QueueTimeout: time.Second}
 	a, _ := r.Acquire(first)

@@ -13,6 +13,8 @@ import (
 type guards struct {
 	clock     clock.Clock
 	log       zerolog.Logger
+	store     BreakerStore // nil: breakers are each instance's own
+	sharing   *sharing     // nil until there is a breaker that is shared
 	breakers  map[breakerKey]*kept[*Breaker]
 	bulkheads map[bulkheadKey]*kept[*Bulkhead]
 }
@@ -23,6 +25,7 @@ type kept[T any] struct {
 	holders int
 	show    func() (remove []func())
 	remove  []func()
+	gone    func() // nil, or called with the last holder
 }
 
 // breakerKey is what tells breakers apart.
@@ -51,11 +54,14 @@ func newGuards() guards {
 type Guarding struct {
 	Clock clock.Clock    // that those who wait for a place go by
 	Log   zerolog.Logger // of what becomes of breakers
+	Store BreakerStore   // where instances tell each other; nil: each is on its own
 }
 
 // Guard says what breakers and bulkheads are made with. It is called before the first Acquire;
 // without it nothing is logged.
-func (r *Registry) Guard(g Guarding) { r.guards.clock, r.guards.log = g.Clock, g.Log }
+func (r *Registry) Guard(g Guarding) {
+	r.guards.clock, r.guards.log, r.guards.store = g.Clock, g.Log, g.Store
+}
 
 // protect gives s what its declaration guards it by. Called under mu.
 func (r *Registry) protect(s *Service, spec *ServiceSpec) {
@@ -106,6 +112,9 @@ func let[K interface {
 	for _, remove := range one.remove {
 		remove()
 	}
+	if one.gone != nil {
+		one.gone()
+	}
 	for other, stays := range all {
 		if other.of() == k.of() {
 			stays.remove = stays.show()
@@ -142,6 +151,14 @@ func (r *Registry) newBreaker(k breakerKey) *kept[*Breaker] {
 		}
 	}
 	out.remove = out.show()
+	if k.spec.Shared && r.guards.store != nil && !r.closed {
+		if r.guards.sharing == nil {
+			r.guards.sharing = newSharing(Guarding{r.guards.clock, log, r.guards.store})
+		}
+		sharing := r.guards.sharing
+		sharing.add(b)
+		out.gone = func() { sharing.remove(b) }
+	}
 	return out
 }
 

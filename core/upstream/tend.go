@@ -28,7 +28,7 @@ func (r *Registry) Tend(c clock.Clock, notice func(Notice)) { r.clock, r.notice 
 // released afterwards.
 func (r *Registry) Close() {
 	r.mu.Lock()
-	tending := r.tending
+	tending, sharing := r.tending, r.guards.sharing
 	if !r.closed {
 		r.closed = true
 		close(r.closing)
@@ -36,6 +36,9 @@ func (r *Registry) Close() {
 	r.mu.Unlock()
 	if tending {
 		<-r.tended
+	}
+	if sharing != nil {
+		sharing.close()
 	}
 }
 

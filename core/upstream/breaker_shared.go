@@ -1,0 +1,156 @@
+package upstream
+
+import "time"
+
+// shared is what a breaker knows of its record, and has to tell. It is guarded by the
+// breaker's mu.
+type shared struct {
+	epoch uint64 // of the record that was written or followed last
+	tells bool   // what it is now is to be written
+	asks  bool   // it wants the lease
+}
+
+// tell has other instances hear of what the breaker is now. Called under mu.
+func (b *Breaker) tell() {
+	if s := b.sharing.Load(); s != nil {
+		b.shared.tells, b.shared.asks = true, false
+		s.speak(b)
+	}
+}
+
+// ask asks for the lease, if the stance is still s and nobody has asked yet.
+func (b *Breaker) ask(sharing *sharing, s *stance) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stance.Load() == s && !b.shared.asks {
+		b.shared.asks = true
+		sharing.speak(b)
+	}
+}
+
+// unsaid says whether there is something that was not told yet.
+func (b *Breaker) unsaid() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.shared.tells
+}
+
+// lease is how long a lease lasts.
+func (b *Breaker) lease() time.Duration { return max(b.spec.Open, leastLease) }
+
+// news is what is to be written at now, the time of day, behind which epoch; false if there
+// is nothing.
+func (b *Breaker) news(now int64, day time.Time) (after uint64, r BreakerRecord, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stance.Load()
+	// It may have heard meanwhile that somebody else was quicker.
+	b.shared.asks = b.shared.asks && s.state == Open && now >= s.until
+	if s.forced != Unforced || !b.shared.tells && !b.shared.asks {
+		b.shared.tells, b.shared.asks = false, false
+		return 0, r, false
+	}
+	r = BreakerRecord{State: s.state, Failures: b.failures}
+	if b.lastFailure != 0 {
+		r.LastFailure = day.Add(time.Duration(b.lastFailure - now))
+	}
+	switch {
+	case b.shared.asks:
+		r.State, r.For = HalfOpen, b.lease()
+	case s.state == HalfOpen:
+		r.For = b.lease()
+	case s.state == Open:
+		r.For = time.Duration(max(s.until-now, 0))
+	}
+	return b.shared.epoch, r, true
+}
+
+// said notes what came of writing r: what stands there now. false asks to write again.
+func (b *Breaker) said(r, stands BreakerRecord, written bool, now int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stance.Load()
+	current := r.State == s.state || r.State == HalfOpen && b.shared.asks
+	if written {
+		b.shared.epoch = stands.Epoch
+		if !current {
+			return false // it has changed meanwhile
+		}
+		if b.shared.asks && s.state == Open {
+			b.halfOpenLocked(s, now, "it has the lease")
+		}
+		b.shared.tells, b.shared.asks = false, false
+		return true
+	}
+	over := stands.For <= 0 && stands.State != Closed
+	trips := r.State == Open
+	if b.shared.epoch = stands.Epoch; over && (trips || b.shared.asks) || trips && stands.State == Closed {
+		return false // it may be taken over, or was said before what we have seen
+	}
+	b.shared.tells, b.shared.asks = false, false
+	b.heed(stands, now)
+	return true
+}
+
+// alone has the breaker do by itself what it could not ask for. What it had to tell is
+// told when the store is back.
+func (b *Breaker) alone(now int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.stance.Load(); b.shared.asks && s.state == Open && s.forced == Unforced {
+		b.halfOpenLocked(s, now, "its time is over")
+		b.shared.tells = true
+	}
+	b.shared.asks = false
+}
+
+// follow does what the record of another instance says.
+func (b *Breaker) follow(r BreakerRecord, now int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r.Epoch == b.shared.epoch || b.shared.tells {
+		return // it is known, or what we have to tell will show which one holds
+	}
+	b.shared.epoch = r.Epoch
+	b.heed(r, now)
+}
+
+// heed is follow for a record that is news. Called under mu.
+func (b *Breaker) heed(r BreakerRecord, now int64) {
+	s := b.stance.Load()
+	if s.forced != Unforced {
+		return
+	}
+	const because = "another instance said so"
+	if r.State == Closed {
+		if s.state != Closed {
+			b.change(s, &stance{state: Closed, since: now, lasts: s.lasts}, Transition{Because: because}, now)
+		}
+		return
+	}
+	if s.state == Closed && b.well(s, now) {
+		return
+	}
+	wait := min(r.For, b.spec.OpenMaximum)
+	next := &stance{state: Open, since: now, until: now + int64(wait), lasts: min(max(s.lasts, wait, b.spec.Open), b.spec.OpenMaximum)}
+	next.patience = next.until + int64(b.spec.OpenMaximum)
+	if r.State == HalfOpen && s.state != Closed {
+		next.patience, next.lasts = s.patience, s.lasts
+	}
+	b.change(s, next, Transition{Because: because, For: wait}, now)
+}
+
+// ordinary is the share of failures that opens a breaker which names none.
+const ordinary = 0.5
+
+// well says that what was seen here speaks against opening: enough outcomes, and less than
+// half the share that would open. Called under mu.
+func (b *Breaker) well(s *stance, now int64) bool {
+	total, failures, slow := b.window(s, now)
+	share := b.spec.Failures
+	if share == 0 {
+		share = ordinary
+	}
+	return total >= uint64(max(b.spec.Minimum, 1)) && float64(failures) < share/2*float64(total) &&
+		(b.spec.SlowShare == 0 || float64(slow) < b.spec.SlowShare/2*float64(total))
+}
