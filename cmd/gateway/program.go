@@ -102,7 +102,7 @@ func start(from *source, o serveOptions, stderr io.Writer) (*program, error) {
 	p.gateway, err = gateway.Start(cfg, gateway.Parts{
 		Clock: clock.Real(), Meter: p.meter, Log: p.log, Plugins: plugins.All(), BuiltIns: p.builtIns, Barred: p.barred,
 		Sockets: sockets, Identity: &p.identity.known, Stays: p.identity.stays(),
-		Limits: p.limits.Limits, Finder: p.finding, Recorder: p.identity.recorder(),
+		Limits: p.limits.Limits, Finder: p.finding, Recorder: p.identity.recorder(), Breakers: p.identity.stores.breakers(),
 	})
 	if err != nil {
 		p.closeParts()

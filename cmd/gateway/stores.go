@@ -51,6 +51,14 @@ func openStores(cfg *config.Config, log zerolog.Logger) (*stores, error) {
 	return s, nil
 }
 
+// breakers is where instances tell each other of services that fail; nil: each is on its own.
+func (s *stores) breakers() upstream.BreakerStore {
+	if s.cold == nil {
+		return nil
+	}
+	return redis.NewBreakers(s.cold)
+}
+
 func openRedis(r *config.RedisStore, purpose string, log zerolog.Logger) (*redis.Client, error) {
 	secure, err := clientTLS(r.TLS)
 	if err != nil {

@@ -20,6 +20,7 @@ type Breaker struct {
 	Open        setting.Duration `yaml:"open" default:"5s" min:"10ms" max:"1h" doc:"How long the breaker stays open before requests probe the service; doubles with each relapse."`
 	OpenMaximum setting.Duration `yaml:"open_maximum" default:"60s" min:"10ms" max:"1h" doc:"The longest time that the breaker stays open."`
 	Probes      int              `yaml:"probes" default:"3" min:"1" max:"1000" doc:"Requests that must go well, none failing, until the breaker closes."`
+	Shared      bool             `yaml:"shared" default:"true" doc:"Instances tell each other through Redis, where that is declared."`
 	Fallback    *Fallback        `yaml:"fallback" doc:"What answers while the breaker refuses, in place of the fault circuit_open."`
 }
 

@@ -85,6 +85,9 @@ type Parts struct {
 	BuiltIns func(*config.Config) []snapshot.BuiltIn
 	// Stays, if not nil, end what lasts on behalf of callers who are revoked.
 	Stays *revocation.Stays
+	// Breakers is where instances tell each other of services that fail; nil: each is on
+	// its own.
+	Breakers upstream.BreakerStore
 	// Recorder, if not nil, is told when the health of an endpoint changes.
 	Recorder upstream.Recorder
 	// Sockets are listening sockets that the program was started with, by the name
@@ -109,7 +112,7 @@ func newGateway(p Parts) *Gateway {
 		g.services.Find(p.Finder)
 	}
 	g.services.Tend(p.Clock, g.moved)
-	g.services.Guard(upstream.Guarding{Clock: p.Clock, Log: p.Log})
+	g.services.Guard(upstream.Guarding{Clock: p.Clock, Log: p.Log, Store: p.Breakers})
 	g.keeper = plugin.NewKeeper(p.Log)
 	g.presented.now, g.presented.meter = p.Clock.Now, p.Meter
 	factory := pipeline.NewFactory(g.done)

@@ -154,7 +154,7 @@ var reasons = map[config.RetryOn]upstream.When{
 func breaker(b *config.Breaker) upstream.BreakerSpec {
 	out := upstream.BreakerSpec{
 		Window: time.Duration(b.Window), Minimum: b.Minimum, Failures: float64(b.Failures), Consecutive: b.Consecutive,
-		Open: time.Duration(b.Open), OpenMaximum: time.Duration(b.OpenMaximum), Probes: b.Probes,
+		Open: time.Duration(b.Open), OpenMaximum: time.Duration(b.OpenMaximum), Probes: b.Probes, Shared: b.Shared,
 	}
 	if b.Slow != nil {
 		out.SlowOver, out.SlowShare = time.Duration(b.Slow.Over), float64(b.Slow.Share)
