@@ -192,14 +192,14 @@ func TestAD5_AnswersAreAsDescribed(t *testing.T) {
 			described(t, operation, what, head, answer, "401")
 		}
 	}
-	if asked < 16 {
+	if asked < 17 {
 		t.Errorf("the document has %d operations", asked)
 	}
 }
 
 // withService has something of all that the document describes.
 func withService() string {
-	return body("x") + "  x: {match: {path: \"/x/{rest...}\"}, service: x}\nservices: {x: {endpoints: [{url: \"http://127.0.0.1:9\"}]}}\ndefaults: {plugins: {security_headers: {}}}\n"
+	return body("x") + "  x: {match: {path: \"/x/{rest...}\"}, service: x}\nservices: {x: {endpoints: [{url: \"http://127.0.0.1:9\"}], breaker: {}, bulkhead: {maximum: 5}}}\ndefaults: {plugins: {security_headers: {}}}\n"
 }
 
 // request is one request and the status that the document promises for it.
@@ -210,6 +210,10 @@ type request struct {
 
 // requests are what to ask of an operation.
 func requests(operation string) []request {
+	back := func(r *running) { // a reload may have taken the service away
+		r.write("gateway.yaml", withService())
+		r.Reload(triggerSignal)
+	}
 	switch operation {
 	case "setLogLevel":
 		return []request{{nil, `{"level":"debug"}`, "200"}, {nil, `{"level":"x"}`, "422"}, {nil, `x`, "400"}}
@@ -218,11 +222,9 @@ func requests(operation string) []request {
 		good := func(r *running) { r.write("gateway.yaml", body("y")) }
 		return []request{{nil, "", "200"}, {bad, "{}", "422"}, {good, "{}", "200"}, {nil, "[]", "400"}}
 	case "drain", "undrain":
-		back := func(r *running) { // a reload may have taken the service away
-			r.write("gateway.yaml", withService())
-			r.Reload(triggerSignal)
-		}
 		return []request{{back, `{"service":"x","endpoint":"127.0.0.1:9"}`, "200"}, {nil, `{"service":"x","endpoint":"127.0.0.1:8"}`, "422"}, {nil, "{}", "400"}}
+	case "forceBreaker":
+		return []request{{back, `{"service":"x","state":"open"}`, "200"}, {nil, `{"service":"x","state":"auto"}`, "200"}, {nil, `{"service":"x","state":"x"}`, "422"}, {nil, "{}", "400"}}
 	case "internalKeys":
 		return []request{{nil, "", "404"}} // this one has no identity
 	default:

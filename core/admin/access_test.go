@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/suuupra/gateway/core/admin"
+	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/setting"
@@ -97,6 +98,7 @@ type api struct {
 	*admin.Server
 	t       testing.TB
 	address string
+	public  string // of the gateway
 	log     *lines
 	reloads *reloads
 	closed  bool
@@ -104,7 +106,8 @@ type api struct {
 
 const configuration = `
 services:
-  one: {endpoints: [{url: "http://127.0.0.1:9001", weight: 2}, {url: "http://127.0.0.1:9002"}]}
+  one: {endpoints: [{url: "http://127.0.0.1:9001", weight: 2}, {url: "http://127.0.0.1:9002"}], breaker: {}, bulkhead: {maximum: 5, queue: 0}}
+  plain: {endpoints: [{url: "http://127.0.0.1:9003"}]}
 routes:
   a: {match: {path: "/a/{rest...}", hosts: [a.example.com], methods: [GET, POST]}, service: one, plugins: {security_headers: {}}}
   b: {match: {path: /b}, redirect: {to: /c, status: 308}}
@@ -118,14 +121,14 @@ func startAPI(t testing.TB, tokens []admin.Token) *api {
 	a.Server = admin.New(admin.Options{
 		Address: "127.0.0.1:0", Tokens: tokens, Meter: meter.NewSet(time.Now), Probes: probes(), Log: zerolog.New(a.log).Level(zerolog.WarnLevel),
 		API: &admin.API{
-			Version: "v9", Started: moment.Add(-time.Hour), Now: func() time.Time { return moment },
+			Version: "v9", Started: moment.Add(-time.Hour), Clock: clock.NewFake(moment),
 			Snapshot: g.Current, Listeners: g.Listeners, Reloader: a.reloads, LogLevel: &levels{"info"}, Connections: upgraded(4),
 		},
 	})
 	if err := a.Start(); err != nil {
 		t.Fatal(err)
 	}
-	a.address = a.Addr().String()
+	a.address, a.public = a.Addr().String(), g.Address()
 	t.Cleanup(a.close)
 	return a
 }
@@ -302,6 +305,7 @@ func TestC8_ChangesAreAudited(t *testing.T) {
 	a.call(t, "POST /admin/log-level", bearer(writeToken)+id+asJSON, `{"level":"debug"}`)
 	a.call(t, "POST /admin/log-level", bearer(writeToken)+id+asJSON, `{"level":"loud"}`)
 	a.call(t, "POST /admin/drain", bearer(writeToken)+id+asJSON, `{"service":"one","endpoint":"127.0.0.1:9001"}`)
+	a.call(t, "POST /admin/breaker", bearer(writeToken)+id+asJSON, `{"service":"one","state":"open"}`)
 	a.close()
 	line := func(who, what, outcome string) string {
 		return `{"level":"info","who":"` + who + `","what":"POST /admin/` + what + `","from":"<peer>","outcome":"` + outcome + `","correlation_id":"mine","message":"audit"}` + "\n"
@@ -309,7 +313,7 @@ func TestC8_ChangesAreAudited(t *testing.T) {
 	want := line("deploy", "reload", "applied") + line("deploy", "reload", "refused") + line("deploy", "reload", "unsupported_media_type") +
 		line("viewer", "reload", "insufficient_scope") + line("-", "reload", "token_invalid") +
 		line("deploy", "log-level", "level debug") + line("deploy", "log-level", "validation_failed") +
-		line("deploy", "drain", "one 127.0.0.1:9001")
+		line("deploy", "drain", "one 127.0.0.1:9001") + line("deploy", "breaker", "one open")
 	if diff := cmp.Diff(want, logged.ReplaceAllString(a.log.String(), `"from":"<peer>"`)); diff != "" {
 		t.Errorf("the log (-want +got):\n%s", diff)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/fault"
 	"github.com/suuupra/gateway/core/listen"
 	"github.com/suuupra/gateway/core/snapshot"
@@ -20,7 +21,7 @@ import (
 type API struct {
 	Version string    // of the program
 	Started time.Time // when the program was
-	Now     func() time.Time
+	Clock   clock.Clock
 	// Snapshot returns the one in force.
 	Snapshot func() *snapshot.Snapshot
 	// Listeners returns the public listeners, and what bounds them together.
@@ -76,6 +77,7 @@ func endpoints() []endpoint {
 		{post, "/admin/log-level", true, (*Server).setLogLevel},
 		{post, "/admin/drain", true, (*Server).drain},
 		{post, "/admin/undrain", true, (*Server).undrain},
+		{post, "/admin/breaker", true, (*Server).forceBreaker},
 		{post, "/admin/reload", true, (*Server).reload},
 		{get, "/debug/pprof/{profile}", true, (*Server).profile},
 	}
@@ -98,7 +100,7 @@ func (s *Server) showRoutes(c *call) fault.Fault {
 }
 
 func (s *Server) showServices(c *call) fault.Fault {
-	return show(c, services(s.options.API.Snapshot()))
+	return show(c, s.services())
 }
 
 func (s *Server) showSnapshot(c *call) fault.Fault { return show(c, s.inForce()) }
@@ -116,7 +118,7 @@ func (s *Server) showOpenAPI(c *call) fault.Fault {
 // inForce is InForce with the age that it has now.
 func (s *Server) inForce() InForce {
 	f := s.options.API.Reloader.InForce()
-	f.AgeSeconds = int64(s.options.API.Now().Sub(f.LoadedAt) / time.Second)
+	f.AgeSeconds = int64(s.options.API.Clock.Now().Sub(f.LoadedAt) / time.Second)
 	return f
 }
 
@@ -137,34 +139,6 @@ func (s *Server) reload(c *call) fault.Fault {
 	body := c.Response.Body()
 	c.Response.SetBody(append(body[:len(body)-1:len(body)-1], extension...))
 	return fault.Fault{}
-}
-
-func (s *Server) drain(c *call) fault.Fault { return s.setDrained(c, true) }
-
-func (s *Server) undrain(c *call) fault.Fault { return s.setDrained(c, false) }
-
-// setDrained takes an endpoint out of rotation, or puts it back. That lasts as long as
-// the service has the endpoint, across reloads, and not across a start.
-func (s *Server) setDrained(c *call, drained bool) fault.Fault {
-	given, err := members(c.Request.Body(), "service", "endpoint")
-	if err != nil {
-		return fault.BadRequest.Detail(err.Error())
-	}
-	inForce := s.options.API.Snapshot()
-	for _, service := range inForce.Services {
-		if service.Name != given["service"] {
-			continue
-		}
-		for _, e := range service.Members() {
-			if e.Address == given["endpoint"] {
-				e.SetDrained(drained)
-				c.outcome = service.Name + " " + e.Address
-				return show(c, viewOf(inForce, service))
-			}
-		}
-		return fault.ValidationFailed.Detail("the service has no such endpoint; GET /admin/services shows those that it has, as host:port")
-	}
-	return fault.ValidationFailed.Detail("there is no such service; GET /admin/services shows those that there are")
 }
 
 // level is the body of /admin/log-level.

@@ -32,6 +32,11 @@ func body(t *testing.T, answer, status string) string {
 	return body
 }
 
+// guards are those of the service that the test has, when nothing has happened.
+const guards = `"breaker":{"state":"closed","outcomes":0,"failures":0,"slow":0},"bulkhead":{"inFlight":0,"queue":0,"limit":5},`
+
+const plain = `{"name":"plain","at":"gateway.yaml:4:3","endpoints":[{"address":"127.0.0.1:9003","weight":1,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0}]}`
+
 func TestViews(t *testing.T) {
 	t.Parallel()
 	a := startAPI(t, tokens())
@@ -39,11 +44,11 @@ func TestViews(t *testing.T) {
 	snapshot := `{"version":7,"loadedAt":"2026-01-02T03:02:35Z","ageSeconds":90,"sources":["a.yaml"],"hash":"` + strings.Repeat("xy", 32) + `","routes":3,"services":1,"lastReload":` + outcome + `}`
 	const connections = `{"open":0,"maximum":MAX,"upgraded":4,"listeners":[{"name":"public","address":"ADDRESS","open":0,"idle":0,"accepted":0,"acceptErrors":0,"refusedFull":0,"refusedPerIp":0,"nonConforming":0}],"tunnels":[{"id":3,"correlationId":"one","route":"ws","service":"live","endpoint":"192.0.2.9:80","client":"192.0.2.1","openedAt":"2026-01-02T03:04:05Z","bytesIn":1,"bytesOut":2}]}`
 	for path, want := range map[string]string{
-		"/admin/routes": `[{"name":"a","listeners":[],"methods":["GET","POST"],"hosts":["a.example.com"],"paths":["/a/{rest...}"],"answer":"service one","plugins":[{"name":"security_headers","at":"gateway.yaml:5:126"}],"at":"gateway.yaml:5:3"},` +
-			`{"name":"b","listeners":[],"methods":[],"hosts":[],"paths":["/b"],"answer":"redirect 308 /c","plugins":[],"at":"gateway.yaml:6:3"},` +
-			`{"name":"c","listeners":[],"methods":[],"hosts":[],"paths":["/c"],"answer":"respond 200","plugins":[],"at":"gateway.yaml:7:3"}]`,
-		"/admin/services": `[{"name":"one","at":"gateway.yaml:3:3","endpoints":[{"address":"127.0.0.1:9001","weight":2,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0},` +
-			`{"address":"127.0.0.1:9002","weight":1,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0}]}]`,
+		"/admin/routes": `[{"name":"a","listeners":[],"methods":["GET","POST"],"hosts":["a.example.com"],"paths":["/a/{rest...}"],"answer":"service one","plugins":[{"name":"security_headers","at":"gateway.yaml:6:126"}],"at":"gateway.yaml:6:3"},` +
+			`{"name":"b","listeners":[],"methods":[],"hosts":[],"paths":["/b"],"answer":"redirect 308 /c","plugins":[],"at":"gateway.yaml:7:3"},` +
+			`{"name":"c","listeners":[],"methods":[],"hosts":[],"paths":["/c"],"answer":"respond 200","plugins":[],"at":"gateway.yaml:8:3"}]`,
+		"/admin/services": `[{"name":"one","at":"gateway.yaml:3:3",` + guards + `"endpoints":[{"address":"127.0.0.1:9001","weight":2,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0},` +
+			`{"address":"127.0.0.1:9002","weight":1,"inFlight":0,"connections":{"open":0,"idle":0},"inService":true,"health":"unknown","drained":false,"ejections":0}]},` + plain + "]",
 		"/admin/snapshot":    snapshot,
 		"/admin/connections": connections,
 		"/admin/status": `{"version":"v9",PID,"startedAt":"2026-01-02T02:04:05Z","uptimeSeconds":3600,"ready":true,"reason":"","health":"healthy",` +
@@ -138,11 +143,11 @@ func TestDrain(t *testing.T) {
 	const out, in = first + `"inService":false,"health":"unknown","drained":true,"ejections":0}`, first + `"inService":true,"health":"unknown","drained":false,"ejections":0}`
 	for _, step := range []struct{ what, want string }{{"drain", out}, {"drain", out}, {"undrain", in}, {"undrain", in}} {
 		got := body(t, a.call(t, "POST /admin/"+step.what, bearer(writeToken)+asJSON, `{"service":"one","endpoint":"127.0.0.1:9001"}`), "200 OK")
-		want := `{"name":"one","at":"gateway.yaml:3:3","endpoints":[` + step.want + "," + second + "]}"
+		want := `{"name":"one","at":"gateway.yaml:3:3",` + guards + `"endpoints":[` + step.want + "," + second + "]}"
 		if diff := cmp.Diff(want+"\n", got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", step.what, diff)
 		}
-		if view := body(t, a.call(t, "GET /admin/services", bearer(readToken), ""), "200 OK"); view != "["+want+"]\n" {
+		if view := body(t, a.call(t, "GET /admin/services", bearer(readToken), ""), "200 OK"); view != "["+want+","+plain+"]\n" {
 			t.Errorf("after %s the view says %s", step.what, view)
 		}
 	}
@@ -164,6 +169,45 @@ func TestDrain(t *testing.T) {
 	}
 	if view := body(t, a.call(t, "GET /admin/services", bearer(readToken), ""), "200 OK"); strings.Contains(view, `"drained":true`) {
 		t.Errorf("what was refused drained something: %s", view)
+	}
+}
+
+// TestBreakersAreForced holds one open and closed, and leaves it to itself, as a request sees it.
+func TestBreakersAreForced(t *testing.T) {
+	t.Parallel()
+	a := startAPI(t, tokens())
+	for _, step := range []struct{ state, want, answer string }{
+		{"open", `{"state":"open","forced":true,`, "503"},
+		{"closed", `{"state":"closed","forced":true,`, "502"},
+		{"open", `{"state":"open","forced":true,`, "503"},
+		{"auto", `{"state":"closed",`, "502"},
+	} {
+		got := body(t, a.call(t, "POST /admin/breaker", bearer(writeToken)+asJSON, `{"service":"one","state":"`+step.state+`"}`), "200 OK")
+		if !strings.HasPrefix(got, `{"name":"one","at":"gateway.yaml:3:3","breaker":`+step.want+`"outcomes":`) {
+			t.Errorf("%s: %s", step.state, got)
+		}
+		if view := body(t, a.call(t, "GET /admin/services", bearer(readToken), ""), "200 OK"); view != "["+strings.TrimSuffix(got, "\n")+","+plain+"]\n" {
+			t.Errorf("after %s the view says %s", step.state, view)
+		}
+		if got := ask(t, a.public, "GET /a/x HTTP/1.1\r\nHost: a.example.com\r\nConnection: close\r\n\r\n"); got[9:12] != step.answer {
+			t.Errorf("%s: a request got %q", step.state, got)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"service":"two","state":"open"}`:           "422",
+		`{"service":"plain","state":"open"}`:         "422",
+		`{"service":"one","state":"half_open"}`:      "422",
+		`{"service":"one","state":""}`:               "422",
+		`{"service":"one"}`:                          "400",
+		`{"service":"one","state":true}`:             "400",
+		`{"service":"one","state":"open","for":"1"}`: "400",
+	} {
+		if got := a.call(t, "POST /admin/breaker", bearer(writeToken)+asJSON, text); got[9:12] != want || !strings.Contains(got, `"detail"`) {
+			t.Errorf("%s: want %s, got %q", text, want, got)
+		}
+	}
+	if got := a.call(t, "POST /admin/breaker", bearer(readToken)+asJSON, `{"service":"one","state":"open"}`); got[9:12] != "403" {
+		t.Errorf("who may only read: %q", got)
 	}
 }
 

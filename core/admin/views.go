@@ -91,7 +91,27 @@ func Mirrored(r *pipeline.Route) string {
 type serviceView struct {
 	Name      string         `json:"name"`
 	At        string         `json:"at"`
+	Breaker   *breakerView   `json:"breaker,omitempty"`
+	Bulkhead  *bulkheadView  `json:"bulkhead,omitempty"`
 	Endpoints []endpointView `json:"endpoints"`
+}
+
+// breakerView is a circuit breaker as it is right now.
+type breakerView struct {
+	State  string `json:"state"`            // as in gateway_circuit_breaker_transitions_total
+	Forced bool   `json:"forced,omitempty"` // an operator said so; it stays until one says auto
+	// OpenSeconds is how long until requests may probe; rounded up.
+	OpenSeconds int64  `json:"openSeconds,omitempty"`
+	Outcomes    uint64 `json:"outcomes"` // in the window, of which
+	Failures    uint64 `json:"failures"` // failed, and
+	Slow        uint64 `json:"slow"`     // were slow
+}
+
+// bulkheadView is a bulkhead as it is right now.
+type bulkheadView struct {
+	InFlight int64 `json:"inFlight"`
+	Queue    int64 `json:"queue"` // requests that wait for a place
+	Limit    int64 `json:"limit"`
 }
 
 // endpointView is one endpoint as it is right now. Its connections are counted
@@ -117,18 +137,31 @@ type connectionView struct {
 	Idle int `json:"idle"`
 }
 
-func services(s *snapshot.Snapshot) []serviceView {
+func (s *Server) services() []serviceView {
 	out := []serviceView{}
-	for _, service := range s.Services {
-		out = append(out, viewOf(s, service))
+	inForce := s.options.API.Snapshot()
+	for _, service := range inForce.Services {
+		out = append(out, s.viewOf(inForce, service))
 	}
 	return out
 }
 
-func viewOf(s *snapshot.Snapshot, service *upstream.Service) serviceView {
+// viewOf shows a service of the snapshot in force.
+func (s *Server) viewOf(inForce *snapshot.Snapshot, service *upstream.Service) serviceView {
 	v := serviceView{Name: service.Name, Endpoints: []endpointView{}}
-	if d := s.Config.Service(service.Name); d != nil {
+	if d := inForce.Config.Service(service.Name); d != nil {
 		v.At = d.At.String()
+	}
+	if b := service.Breaker; b != nil {
+		seen := b.View(s.options.API.Clock.Mono())
+		v.Breaker = &breakerView{
+			State: seen.State.Label(), Forced: seen.Forced != upstream.Unforced, OpenSeconds: int64(math.Ceil(seen.For.Seconds())),
+			Outcomes: seen.Total, Failures: seen.Failures, Slow: seen.Slow,
+		}
+	}
+	if b := service.Bulkhead; b != nil {
+		seen := b.View()
+		v.Bulkhead = &bulkheadView{InFlight: seen.InFlight, Queue: seen.Waiting, Limit: seen.Limit}
 	}
 	for _, e := range service.Members() {
 		v.Endpoints = append(v.Endpoints, viewOfEndpoint(e))
@@ -227,7 +260,7 @@ type Status struct {
 func (s *Server) status() Status {
 	api, probes := s.options.API, s.live.Load().probes
 	v := Status{
-		Version: api.Version, PID: os.Getpid(), StartedAt: api.Started, UptimeSeconds: int64(api.Now().Sub(api.Started) / time.Second),
+		Version: api.Version, PID: os.Getpid(), StartedAt: api.Started, UptimeSeconds: int64(api.Clock.Now().Sub(api.Started) / time.Second),
 		Ready: true, Checks: probes.Checks(), LogLevel: api.LogLevel.Level(),
 		Snapshot: s.inForce(), Connections: s.connections(),
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
+	"github.com/suuupra/gateway/core/upstream"
 )
 
 const notWell = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
@@ -56,6 +57,29 @@ routes:
 		if !strings.Contains(g.Metrics(), line+"\n") {
 			t.Errorf("%s is not in the metrics", line)
 		}
+	}
+}
+
+// TestAForcedBreakerOutlivesItsDeclaration: a reload must not let requests through to a service
+// that an operator has shut off, whatever else it changes of the breaker.
+func TestAForcedBreakerOutlivesItsDeclaration(t *testing.T) {
+	t.Parallel()
+	origin := gatewaytest.NewOrigin(t, func(string) string { return gatewaytest.OK })
+	const config = `
+services: {a: {endpoints: [{url: "%s"}], breaker: {open: %s}}}
+routes: {a: {match: {path: "/a"}, service: a}}
+`
+	g := gatewaytest.Run(t, fmt.Sprintf(config, origin.URL(), "1s"))
+	g.Current().Services[0].Breaker.Force(upstream.ForcedOpen, 0)
+	for _, open := range []string{"2s", "3s", "1s"} {
+		g.Reconfigure(fmt.Sprintf(config, origin.URL(), open))
+		if got := get(g, "/a"); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+			t.Errorf("open: %s:\n%s", open, got)
+		}
+	}
+	g.Current().Services[0].Breaker.Force(upstream.Unforced, 0)
+	if got := get(g, "/a"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+		t.Errorf("left to itself:\n%s", got)
 	}
 }
 

@@ -47,7 +47,7 @@ const (
 	HalfOpen State = 2
 )
 
-// String is the state as Redis and the admin API write it.
+// String is the state as Redis and the log write it.
 func (s State) String() string {
 	switch s {
 	case Closed:

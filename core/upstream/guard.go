@@ -70,6 +70,7 @@ func (r *Registry) protect(s *Service, spec *ServiceSpec) {
 		b := r.guards.breakers[k]
 		if b == nil {
 			b = r.newBreaker(k)
+			r.guards.force(b.guard)
 			r.guards.breakers[k] = b
 		}
 		b.holders++
@@ -84,6 +85,16 @@ func (r *Registry) protect(s *Service, spec *ServiceSpec) {
 		}
 		b.holders++
 		s.Bulkhead = b.guard
+	}
+}
+
+// force has a breaker with another declaration begin with what an operator has said of the
+// one before: a reload must not let requests through to a service that was shut off.
+func (g *guards) force(b *Breaker) {
+	for k, other := range g.breakers {
+		if said := other.guard.stance.Load().forced; k.service == b.service && said != Unforced {
+			b.Force(said, g.clock.Mono())
+		}
 	}
 }
 
@@ -164,6 +175,9 @@ func (r *Registry) newBreaker(k breakerKey) *kept[*Breaker] {
 
 // stateLabels are the states as a label has them.
 var stateLabels = [3]string{Closed: "closed", Open: "open", HalfOpen: "half_open"}
+
+// Label is the state as metrics and the admin API write it.
+func (s State) Label() string { return stateLabels[s] }
 
 func (r *Registry) newBulkhead(k bulkheadKey) *kept[*Bulkhead] {
 	b := NewBulkhead(k.spec, r.guards.clock)
