@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/suuupra/gateway/core/pipeline"
+	"github.com/suuupra/gateway/core/upstream"
 	"github.com/suuupra/gateway/core/wire"
 )
 
@@ -69,7 +70,10 @@ func (t *trip) scanHead(c *conn) failure {
 	case malformed(err):
 		return badAnswer(err)
 	case c.br.Buffered() > 0 && (errors.Is(err, io.EOF) || !errors.Is(err, errTimeout) && !errors.Is(err, errClientGone)):
-		return badAnswer(fmt.Errorf("the answer's head ended early: %w", err))
+		// Nothing of it reached the client, so it is no more than a reset.
+		f := badAnswer(fmt.Errorf("the answer's head ended early: %w", err))
+		f.kind = upstream.OnReset
+		return f
 	default:
 		return t.lost(c, err)
 	}
