@@ -38,7 +38,7 @@ func (l *loop) connect(i int32) {
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		l.result.fail(failConnect, fmt.Sprintf("socket: %v", err))
+		l.result.fail(failConnect, l.elapsed(), fmt.Sprintf("socket: %v", err))
 		return
 	}
 	c.fd, c.phase = fd, connecting
@@ -93,7 +93,7 @@ func (l *loop) lose(i int32, f failure, err error) {
 		l.busy--
 		l.conclude(c)
 	}
-	l.result.fail(f, err.Error())
+	l.result.fail(f, l.elapsed(), err.Error())
 	l.hangUp(i)
 }
 

@@ -234,7 +234,7 @@ func (l *loop) giveUp() {
 		}
 	}
 	for ; l.next < l.end; l.next += l.step {
-		l.result.fail(failUnsent, "no connection was free before the run ended")
+		l.result.fail(failUnsent, l.elapsed(), "no connection was free before the run ended")
 		if l.plan.recorded(l.next) {
 			note(l.result.latency, l.elapsed()-l.plan.due(l.next))
 		}
@@ -271,6 +271,7 @@ func carryOut(ctx context.Context, p *plan) (*result, error) {
 	}
 	running.Wait()
 	total := newResult()
+	total.began = start
 	for _, l := range loops {
 		total.add(l.result)
 	}

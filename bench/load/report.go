@@ -44,6 +44,9 @@ type report struct {
 	Bytes       int64             `json:"bytes_received"`
 	Reconnects  int64             `json:"reconnects"`
 	Failed      int64             `json:"failed"`
+	FirstFailed float64           `json:"first_failed_ms,omitempty"` // since Began, as the next
+	LastFailed  float64           `json:"last_failed_ms,omitempty"`
+	Began       time.Time         `json:"began"`
 	Failures    map[string]int64  `json:"failures,omitempty"`
 	Examples    map[string]string `json:"examples,omitempty"`
 	Latency     milliseconds      `json:"latency_ms"` // from the moment a request was due
@@ -56,6 +59,7 @@ func newReport(p *plan, r *result) report {
 	rep := report{
 		Rate: p.rate, Seconds: p.duration.Seconds(), Connections: p.connections, Threads: p.threads,
 		Sent: r.sent, Answered: r.answered, Bytes: r.bytes, Reconnects: r.reconnects, Failed: r.failedAll(),
+		FirstFailed: inMilliseconds(float64(r.firstFailed)), LastFailed: inMilliseconds(float64(r.lastFailed)), Began: r.began,
 		Held:    inMilliseconds(float64(r.held)),
 		Latency: summarize(r.latency), Service: summarize(r.service), Lag: summarize(r.lag),
 	}

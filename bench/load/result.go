@@ -33,14 +33,17 @@ const (
 
 // result is what one loop has seen. It belongs to one goroutine at a time.
 type result struct {
-	sent, answered int64 // of the whole run, warm-up included
-	recorded       int64 // answers that count in the latencies
+	began          time.Time // the start
+	sent, answered int64     // of the whole run, warm-up included
+	recorded       int64     // answers that count in the latencies
 	failed         [failures]int64
 	examples       [failures]string // the first of each kind
 	reconnects     int64            // connections that the server closed in peace
 	bytes          int64            // received
 	lastAnswer     time.Duration    // since the start
-	held           time.Duration    // the longest the loop was kept from looking at its sockets
+	firstFailed    time.Duration    // since the start; of any kind, when it was seen
+	lastFailed     time.Duration
+	held           time.Duration // the longest the loop was kept from looking at its sockets
 
 	latency *hdrhistogram.Histogram // from due to answered
 	service *hdrhistogram.Histogram // from sent to answered
@@ -54,8 +57,13 @@ func newResult() *result {
 	return &result{latency: histogram(), service: histogram(), lag: histogram()}
 }
 
-// fail counts a failure and keeps the first text of its kind.
-func (r *result) fail(f failure, text string) {
+// fail counts a failure that was seen at a time since the start, and keeps the first
+// text of its kind.
+func (r *result) fail(f failure, at time.Duration, text string) {
+	if r.failedAll() == 0 {
+		r.firstFailed = at
+	}
+	r.lastFailed = max(r.lastFailed, at)
 	if r.failed[f]++; r.failed[f] == 1 {
 		r.examples[f] = text
 	}
@@ -78,6 +86,10 @@ func (r *result) add(o *result) {
 	r.reconnects += o.reconnects
 	r.bytes += o.bytes
 	r.lastAnswer = max(r.lastAnswer, o.lastAnswer)
+	if n := r.failedAll(); n == 0 || o.failedAll() > 0 && o.firstFailed < r.firstFailed {
+		r.firstFailed = o.firstFailed
+	}
+	r.lastFailed = max(r.lastFailed, o.lastFailed)
 	r.held = max(r.held, o.held)
 	for f := range failures {
 		r.failed[f] += o.failed[f]

@@ -13,6 +13,9 @@
 //	/chunked   128 KiB in chunks of 8 KiB
 //	/stats     {"accepts":…,"open":…,"requests":…} in JSON, itself uncounted
 //
-// Usage: origin [-listen HOST:PORT]. It prints http://HOST:PORT once it accepts
+// With -status 500 it gives that status in place of the answers, and with -share 0.5
+// to half of the requests, picked at random: a release that is broken.
+//
+// Usage: origin [-listen HOST:PORT] [-status CODE] [-share SHARE]. It prints http://HOST:PORT once it accepts
 // connections, and stops on SIGTERM.
 package main

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,8 @@ type stats struct {
 type origin struct {
 	listener net.Listener
 	answers  answers
+	broken   []byte // given to share of the requests; nil: to none
+	share    float64
 	serving  sync.WaitGroup // the goroutines of the connections
 
 	mu       sync.Mutex // held when a connection comes or goes, and for /stats
@@ -139,6 +142,9 @@ func (o *origin) answer(c *connection) {
 func (o *origin) choose(c *connection, r *request) []byte {
 	a, ok := o.answers[string(r.target)]
 	switch {
+	case ok && o.broken != nil && rand.Float64() < o.share:
+		c.requests.Add(1)
+		return o.broken
 	case ok:
 		c.requests.Add(1)
 	case string(r.target) == "/stats":

@@ -24,12 +24,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 5 * time.Second
 
 // start runs the command on a free port, and stops it with the test.
-func start(t *testing.T) (address string) {
+func start(t *testing.T, args ...string) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, nil, in) }()
+	go func() { ended <- run(ctx, args, in) }()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
@@ -217,4 +217,36 @@ func FuzzParseRequest(f *testing.F) {
 			t.Fatalf("%q: target %q", b[:n], r.target)
 		}
 	})
+}
+
+// TestBroken: -status takes the place of the answers, for a share of the requests.
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	count := func(args ...string) (broken int) {
+		conn, r := dial(t, start(t, args...))
+		for range 200 {
+			if _, err := io.WriteString(conn, "GET /small HTTP/1.1\r\nHost: o\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode == 503 {
+				broken++
+			}
+		}
+		return broken
+	}
+	if all, half, none := count("-status", "503"), count("-status", "503", "-share", "0.5"), count("-share", "0.5"); all != 200 || half < 50 || half > 150 || none != 0 {
+		t.Errorf("of 200 answers %d, %d and %d are broken; want all, half and none", all, half, none)
+	}
+	for _, args := range [][]string{{"-status", "200"}, {"-status", "600"}, {"-share", "2"}, {"-share", "NaN"}} {
+		if err := run(t.Context(), args, io.Discard); err == nil {
+			t.Errorf("%v is taken", args)
+		}
+	}
 }
