@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load bench-websocket k6 find-rate soak soak-reload pgo audit clean
+.PHONY: help build run test lint test-race test-plain coverage fuzz bench bench-load bench-websocket k6 find-rate soak soak-reload chaos pgo audit clean
 
 export GOFLAGS := -mod=readonly
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -89,6 +89,10 @@ soak: ## everything at once for DURATION (10m): what the gateway holds when noth
 
 soak-reload: build ## 50 reloads (one of 10,000 routes) and the replacement of a gateway under load and 100 WebSockets: nothing may fail
 	go run ./bench/reload -gateway '$(CURDIR)/bin/gateway'
+
+chaos: RATE ?= 5000
+chaos: ## services that are killed, hung, slow and broken at RATE (5000) requests a second for DURATION (10s) each: a table, and what must hold
+	CHAOS_RATE=$(RATE) CHAOS_FAULT=$(or $(DURATION),10s) go test -count=1 -timeout 60m -v -run '^Test(Chaos|Neighbours)$$' ./bench/chaos
 
 audit: build ## go mod verify, the licences, bin/sbom.json
 	@.ci/audit

@@ -1,0 +1,188 @@
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The gateway of all rows. A route that names 500 has answers of a broken release tried
+// again; timeouts are short, for a service that answers within milliseconds.
+const configuration = `
+services:
+  a:
+    endpoints: [%s]
+    timeouts: {connect: 250ms, response: 2s, total: 5s}
+    retry: {retries: 2, per_try: 500ms, when: [connect, reset, timeout, 500, 502, 503, 504], budget: 20%%, backoff: {initial: 1ms, maximum: 10ms}}
+    connections: {maximum: 4096, idle: 1024}
+%sroutes:
+  a: {match: {path: "/{rest...}"}, service: a}
+`
+
+// measures are what the configuration adds against faults.
+const measures = ``
+
+// trial says how hard a run is.
+type trial struct {
+	rate   float64       // requests a second
+	before time.Duration // of peace
+	fault  time.Duration
+	after  time.Duration // at most until all is as it was
+	long   bool
+}
+
+// trialOf reads the environment: CHAOS_RATE and CHAOS_FAULT make it long.
+func trialOf(t *testing.T) trial {
+	t.Helper()
+	tr := trial{rate: 200, before: 2 * time.Second, fault: 3 * time.Second, after: 4 * time.Second}
+	if text := os.Getenv("CHAOS_RATE"); text != "" {
+		rate, err := strconv.ParseFloat(text, 64)
+		if err != nil || rate < 1 {
+			t.Fatalf("CHAOS_RATE=%s: want requests a second", text)
+		}
+		tr = trial{rate: rate, before: 5 * time.Second, fault: 10 * time.Second, after: 15 * time.Second, long: true}
+	}
+	if text := os.Getenv("CHAOS_FAULT"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d < time.Second {
+			t.Fatalf("CHAOS_FAULT=%s: want a duration of a second or more", text)
+		}
+		tr.fault = d
+	}
+	return tr
+}
+
+func (tr trial) duration() time.Duration { return tr.before + tr.fault + tr.after }
+
+// urls are endpoints as the configuration has them.
+func urls(endpoints ...*endpoint) string {
+	var all []string
+	for _, e := range endpoints {
+		all = append(all, fmt.Sprintf("{url: %q}", "http://"+e.address))
+	}
+	return strings.Join(all, ", ")
+}
+
+// table collects the rows that ended.
+type table struct {
+	mu   sync.Mutex
+	rows []row
+}
+
+func (tb *table) add(r row) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.rows = append(tb.rows, r)
+}
+
+// mostFailed is the share of requests that may fail: retries alone are bounded by their
+// budget, which a third of all requests exceeds.
+const mostFailed = 0.1
+
+// TestChaos breaks one endpoint of three in each way, and all of them.
+func TestChaos(t *testing.T) {
+	tr := trialOf(t)
+	var tb table
+	t.Run("rows", func(t *testing.T) {
+		for _, f := range faults {
+			t.Run(f.name, func(t *testing.T) {
+				if !tr.long {
+					t.Parallel()
+				}
+				tb.add(tr.oneOfThree(t, f))
+			})
+		}
+		for name, run := range map[string]func(trial, *testing.T) row{"total outage": trial.outage, "half of all answers are 500": trial.coin} {
+			t.Run(name, func(t *testing.T) {
+				if !tr.long {
+					t.Parallel()
+				}
+				tb.add(run(tr, t))
+			})
+		}
+	})
+	t.Logf("%v requests/s, each fault for %v; connect 250 ms, per try 500 ms, 2 retries on connect, reset, timeout, 500, 502, 503, 504, budget 20 %%\n%s",
+		tr.rate, tr.fault, tell(tb.rows))
+}
+
+// oneOfThree is the row of a fault of one endpoint.
+func (tr trial) oneOfThree(t *testing.T, f fault) row {
+	sick := newEndpoint(t, f.distant)
+	g := newGateway(t, fmt.Sprintf(configuration, urls(sick, newEndpoint(t, false), newEndpoint(t, false)), measures))
+	s := g.sampler()
+	var struck, healed time.Time
+	l := g.underLoad("/small", tr.rate, tr.duration(), func() {
+		time.Sleep(tr.before)
+		struck = time.Now()
+		f.strike(sick)
+		time.Sleep(time.Until(struck.Add(tr.fault)))
+		healed = time.Now()
+		f.heal(sick)
+	})
+	s.stop()
+	r := row{name: f.name, load: l}
+	r.eject = s.until(sick.address, struck, healed, func(share float64) bool { return share < 0.02 })
+	r.recover = s.until(sick.address, healed, time.Now(), func(share float64) bool { return share > 0.25 })
+	if float64(l.Failed) > mostFailed*float64(l.Sent) {
+		t.Errorf("%d of %d requests failed: %v\nthe gateway said %s", l.Failed, l.Sent, l.Examples, g.said())
+	}
+	if r.recover < 0 {
+		t.Errorf("the endpoint did not come back within %v", tr.after)
+	}
+	return r
+}
+
+// outage is the row of three endpoints that answer 500: retries may multiply what they
+// get by a quarter, no more.
+func (tr trial) outage(t *testing.T) row {
+	all := []*endpoint{newEndpoint(t, false), newEndpoint(t, false), newEndpoint(t, false)}
+	g := newGateway(t, fmt.Sprintf(configuration, urls(all...), measures))
+	s := g.sampler()
+	l := g.underLoad("/small", tr.rate, tr.duration(), func() {
+		time.Sleep(tr.before)
+		for _, e := range all {
+			e.replace("-status", "500")
+		}
+		time.Sleep(tr.fault)
+		for _, e := range all {
+			e.replace()
+		}
+	})
+	s.stop()
+	var tries float64
+	for _, n := range s.samples[len(s.samples)-1].tries {
+		tries += n
+	}
+	multiplied := tries / float64(l.Sent)
+	if multiplied > 1.25 {
+		t.Errorf("%.0f tries for %d requests: %.2f each, want 1.25 at most", tries, l.Sent, multiplied)
+	}
+	if last := l.lastFailure(); last.Sub(l.Began) > tr.before+tr.fault+tr.after*3/4 {
+		t.Errorf("the last request failed %v after the start, long after all was well", last.Sub(l.Began))
+	}
+	return row{name: "total outage (500)", load: l, eject: -1, recover: -1, note: fmt.Sprintf("%.2f tries a request", multiplied)}
+}
+
+// coin is the row of three endpoints that answer half of the requests by 500.
+func (tr trial) coin(t *testing.T) row {
+	all := []*endpoint{newEndpoint(t, false), newEndpoint(t, false), newEndpoint(t, false)}
+	g := newGateway(t, fmt.Sprintf(configuration, urls(all...), measures))
+	l := g.underLoad("/small", tr.rate, tr.duration(), func() {
+		time.Sleep(tr.before)
+		for _, e := range all {
+			e.replace("-status", "500", "-share", "0.5")
+		}
+		time.Sleep(tr.fault)
+		for _, e := range all {
+			e.replace()
+		}
+	})
+	if last := l.lastFailure(); last.Sub(l.Began) > tr.before+tr.fault+tr.after*3/4 {
+		t.Errorf("the last request failed %v after the start, long after all was well", last.Sub(l.Began))
+	}
+	return row{name: "half of all answers are 500", load: l, eject: -1, recover: -1}
+}
