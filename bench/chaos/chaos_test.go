@@ -24,7 +24,9 @@ services:
 `
 
 // measures are what the configuration adds against faults.
-const measures = ``
+const measures = `    ejection: {consecutive: 5, base: 2s}
+    health: {path: /small, interval: 500ms, timeout: 250ms, fall: 2, rise: 2, backoff: 1s}
+`
 
 // trial says how hard a run is.
 type trial struct {
@@ -79,9 +81,13 @@ func (tb *table) add(r row) {
 	tb.rows = append(tb.rows, r)
 }
 
-// mostFailed is the share of requests that may fail: retries alone are bounded by their
-// budget, which a third of all requests exceeds.
-const mostFailed = 0.1
+// mostFailed is the share of requests that may fail, and ejectWithin how long an endpoint
+// may get requests that fails: five tries of 500 ms and the time to see it.
+const (
+	mostFailed  = 0.001
+	ejectWithin = 3 * time.Second
+	settled     = time.Second // for what was under way at the endpoint, and its further tries
+)
 
 // TestChaos breaks one endpoint of three in each way, and all of them.
 func TestChaos(t *testing.T) {
@@ -105,7 +111,7 @@ func TestChaos(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%v requests/s, each fault for %v; connect 250 ms, per try 500 ms, 2 retries on connect, reset, timeout, 500, 502, 503, 504, budget 20 %%\n%s",
+	t.Logf("%v requests/s, each fault for %v; connect 250 ms, per try 500 ms, 2 retries on connect, reset, timeout, 500, 502, 503, 504, budget 20 %%; ejection after 5 failures for 2 s, health checks every 500 ms\n%s",
 		tr.rate, tr.fault, tell(tb.rows))
 }
 
@@ -129,6 +135,11 @@ func (tr trial) oneOfThree(t *testing.T, f fault) row {
 	r.recover = s.until(sick.address, healed, time.Now(), func(share float64) bool { return share > 0.25 })
 	if float64(l.Failed) > mostFailed*float64(l.Sent) {
 		t.Errorf("%d of %d requests failed: %v\nthe gateway said %s", l.Failed, l.Sent, l.Examples, g.said())
+	}
+	if r.eject < 0 || r.eject > ejectWithin {
+		t.Errorf("the endpoint was left alone after %v; want %v at most", took(r.eject), ejectWithin)
+	} else if last := l.lastFailure(); last.After(struck.Add(r.eject + settled)) {
+		t.Errorf("a request failed %v after the fault began, long after the endpoint was left alone (%v): %v", last.Sub(struck), r.eject, l.Examples)
 	}
 	if r.recover < 0 {
 		t.Errorf("the endpoint did not come back within %v", tr.after)
