@@ -203,6 +203,7 @@ type load struct {
 	FirstFailed float64           `json:"first_failed_ms"`
 	LastFailed  float64           `json:"last_failed_ms"`
 	Began       time.Time         `json:"began"`
+	Held        float64           `json:"held_ms"`
 	Examples    map[string]string `json:"examples"`
 	Latency     struct {
 		P50 float64 `json:"p50"`
@@ -222,7 +223,7 @@ func (l *load) lastFailure() time.Time {
 func (g *gateway) underLoad(path string, rate float64, d time.Duration, change func()) *load {
 	g.t.Helper()
 	// Each request that waits for a try at a silent endpoint holds a connection.
-	connections := max(64, int(rate))
+	connections := max(64, int(rate)/2)
 	c := process(g.t, "load", "-url", "http://"+g.public+path, "-rate", fmt.Sprint(rate), "-connections", strconv.Itoa(connections),
 		"-warmup", "0s", "-duration", d.String(), "-timeout", "10s")
 	var out, errOut bytes.Buffer
