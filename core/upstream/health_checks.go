@@ -15,6 +15,9 @@ const (
 	// mostChecks is how many checks are under way at once. Ten thousand endpoints that
 	// hang for a second each are through in ten, and no other waits longer.
 	mostChecks = 1024
+	// mostIdle is how many workers stay when there is nothing to do. A new one costs a tenth of
+	// a check: its stack grows three times until it has the depth of a transport's read.
+	mostIdle = 32
 	// firstWithin is how soon an endpoint is checked for the first time, at the latest.
 	firstWithin = time.Second
 	// checkTick is how far apart the scheduler's wakes are at least: what falls due
@@ -27,9 +30,9 @@ const (
 	longestReason = 256
 )
 
-// checks runs the health checks of a registry. One goroutine, the runner, begins what
-// is due; it lives as long as there is anything to check, and each check is a goroutine
-// for as long as it lasts. Whoever lets go of a check waits for both.
+// checks runs the health checks of a registry. One goroutine, the runner, gives what is due
+// to workers; all live as long as there is anything to check. Whoever lets go of a check waits
+// until it is over, and of the last one, for them too.
 type checks struct {
 	Checking
 	seconds *meter.Histogram // nil: nothing is published
@@ -152,12 +155,14 @@ type runner struct {
 	cancel  context.CancelFunc
 	wake    chan struct{} // something is due earlier than thought
 	changed chan struct{} // there is something to record
+	work    chan *check   // for workers who wait; never full
+	idle    int           // workers who wait; guarded by the mu of checks
 	running sync.WaitGroup
 }
 
 // newRunner starts a runner. Called under mu.
 func (c *checks) newRunner() *runner {
-	r := &runner{wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	r := &runner{wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), work: make(chan *check, mostIdle)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.running.Go(func() { c.run(r) })
 	if c.Recorder != nil {
@@ -197,7 +202,12 @@ func (c *checks) begin(r *runner) time.Duration {
 		k.begun = min(k.begun+1, 2)
 		c.busy++
 		k.under.Add(1)
-		go c.check(k) // stop waits for it
+		if r.idle > 0 {
+			r.idle--
+			r.work <- k
+		} else {
+			r.running.Go(func() { c.serve(r, k) })
+		}
 	}
 	wait := time.Hour
 	if c.busy < mostChecks && len(c.queue) > 0 { // otherwise the next that ends wakes
@@ -222,6 +232,33 @@ func rouse(to chan<- struct{}) {
 	case to <- struct{}{}:
 	default: // it is woken already
 	}
+}
+
+// serve is a worker: it makes a check, and then those that it is given, unless enough
+// others wait for them.
+func (c *checks) serve(r *runner, k *check) {
+	for {
+		c.check(k)
+		if !c.rest(r) {
+			return
+		}
+		select {
+		case <-r.ctx.Done(): // after the last check
+			return
+		case k = <-r.work:
+		}
+	}
+}
+
+// rest says whether a worker shall wait for more to do.
+func (c *checks) rest(r *runner) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.idle == mostIdle {
+		return false
+	}
+	r.idle++
+	return true
 }
 
 // check checks k once.
