@@ -19,6 +19,7 @@ type setting struct {
 	known       *known    // nil: credentials are not looked at
 	limits      string    // mode of the limiter; empty: nothing is limited
 	redis       string    // host:port, for the modes that count there
+	guarded     bool      // the service has all that guards it
 }
 
 // accessLog is where an access log goes, if there is one.
@@ -39,6 +40,10 @@ func gatewayYAML(s *setting) string {
 	if s.known != nil {
 		directory, auth = s.known.dir, "{scopes: {all: [bench]}}" // where the keys are
 	}
+	guards, target := "", "service: origin"
+	if s.guarded {
+		guards, target = gatewayGuards, gatewaySplit
+	}
 	text := fmt.Sprintf(`listen:
   public: {address: "127.0.0.1:%d"%s}
 admin: {address: "127.0.0.1:%d"}
@@ -49,9 +54,9 @@ services:
   origin:
     endpoints: [{url: "http://%s"}]
     connections: {maximum: %d, idle: %d, idle_timeout: 60s}
-routes:
-  all: {match: {path: "/{rest...}"}, service: origin%s}
-`, s.port, tls, s.admin, directory, max(10_000, 2*s.connections), s.origin, 4*s.connections, 2*s.connections, plugins)
+%sroutes:
+  all: {match: {path: "/{rest...}"}, %s%s}
+`, s.port, tls, s.admin, directory, max(10_000, 2*s.connections), s.origin, 4*s.connections, 2*s.connections, guards, target, plugins)
 	logging := "off"
 	if s.logging {
 		logging = fmt.Sprintf("{to: %q}", s.accessLog())
@@ -69,6 +74,20 @@ routes:
 	}
 	return text + fmt.Sprintf("defaults: {plugins: {auth: %s, access_log: %s%s}}\n", auth, logging, levels)
 }
+
+// gatewayGuards are all that can guard a service, none of which ever has to act, and
+// gatewaySplit a release that only who asks for it gets: what is measured is what being ready costs.
+const (
+	gatewayGuards = `    health: {path: /small, interval: 1s}
+    ejection: {}
+    panic_threshold: 50%
+    slow_start: 30s
+    breaker: {slow: {over: 5s, share: 80%}}
+    bulkhead: {maximum: 10000, adaptive: true}
+  release: {endpoints: [{url: "http://127.0.0.1:9"}]}
+`
+	gatewaySplit = `split: {origin: 10000, release: 0}, split_by: ip, pin: [{headers: {X-Release: next}, service: release}]`
+)
 
 // nginxConf has the same buffers (64 KiB of a body are kept in memory, nothing
 // goes to disk) and connections that are never closed for their age. It adds no

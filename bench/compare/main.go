@@ -53,7 +53,7 @@ func parseFlags(args []string, errOut io.Writer) (*options, []scenario, error) {
 	set := flag.NewFlagSet("compare", flag.ContinueOnError)
 	set.SetOutput(errOut)
 	set.StringVar(&o.only, "only", "", "`subjects` to compare: ours,plain,nginx,haproxy,direct (default all; with -open-loop: ours)")
-	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log,tls,handshake,token,key,policy-memory,policy-leased,policy-exact (default all)")
+	set.StringVar(&o.scenarioList, "scenarios", "", "`names` of scenarios: small,64k,stream,chunked,post,log,tls,handshake,token,key,guarded,policy-memory,policy-leased,policy-exact (default all)")
 	set.IntVar(&o.rounds, "rounds", enoughRounds, "`number` of rounds a subject and scenario")
 	set.DurationVar(&o.duration, "duration", 0, "of a round, in whole seconds (default 2s; with -open-loop: 20s)")
 	set.IntVar(&o.connections, "connections", 64, "`number` of client connections")

@@ -50,6 +50,7 @@ func promises() []promise {
 		{scenario: "token", what: promisedCPU + ", × plain", bound: 1.08, figure: cpuOf, beside: plain},
 		{scenario: "token", what: promisedCPU + ", × HAProxy", bound: 0.50, figure: cpuOf, beside: haproxy},
 		{scenario: "key", what: promisedCPU + ", × plain", bound: 1.08, figure: cpuOf, beside: plain},
+		{scenario: "guarded", what: promisedCPU + ", × plain", bound: 1.05, figure: cpuOf, beside: plain},
 		{scenario: "policy-memory", what: promisedCPU + ", × plain", bound: 1.20, figure: cpuOf, beside: plain},
 		{scenario: "policy-memory", what: promisedCPU + ", × HAProxy", bound: 0.40, figure: cpuOf, beside: haproxy},
 		{scenario: "policy-leased", what: promisedCPU + ", × plain", bound: 1.20, figure: cpuOf, beside: plain},

@@ -99,11 +99,11 @@ func TestOptions(t *testing.T) {
 		duration  time.Duration
 		bad       string
 	}{
-		"full":             {nil, "bench/RESULTS.md", 13, 2 * time.Second, ""},
-		"part of it":       {[]string{"-only", "nginx,direct"}, "", 13, 2 * time.Second, ""},
+		"full":             {nil, "bench/RESULTS.md", 14, 2 * time.Second, ""},
+		"part of it":       {[]string{"-only", "nginx,direct"}, "", 14, 2 * time.Second, ""},
 		"one scenario":     {[]string{"-scenarios", "post"}, "", 1, 2 * time.Second, ""},
-		"too few rounds":   {[]string{"-rounds", "11"}, "", 13, 2 * time.Second, ""},
-		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 13, 2 * time.Second, ""},
+		"too few rounds":   {[]string{"-rounds", "11"}, "", 14, 2 * time.Second, ""},
+		"where asked for":  {[]string{"-rounds", "1", "-out", "x"}, "x", 14, 2 * time.Second, ""},
 		"open loop":        {[]string{"-open-loop", "50000"}, "bench/OPENLOOP.md", 1, 20 * time.Second, ""},
 		"short open loop":  {[]string{"-open-loop", "50000", "-duration", "3s"}, "", 1, 3 * time.Second, ""},
 		"unknown subject":  {[]string{"-only", "apache"}, "", 0, 0, "unknown or twice: apache"},

@@ -19,6 +19,7 @@ type scenario struct {
 	shows   string // what credential the requests carry, if any, that proxies look at
 	field   field  // that credential
 	limits  string // mode of the limiter, where requests are charged at three levels
+	guarded bool   // the service has all that keeps it from its callers, and them from it
 	// subjects that take part; HAProxy logs to a socket, not to a file, so it is
 	// left out where the log is what is measured. nginx verifies no tokens, nor does
 	// HAProxy know API keys. HAProxy counts in its own memory, whatever our mode.
@@ -40,6 +41,7 @@ func scenarios() []scenario {
 		{name: "handshake", title: "GET, 128 bytes, a TLS handshake each", method: "GET", path: "/small", tls: true, closing: true, subjects: proxies},
 		{name: "token", title: "GET, 128 bytes, with one known access token (RS256)", method: "GET", path: "/small", shows: showsToken, subjects: []string{ours, plain, haproxy}},
 		{name: "key", title: "GET, 128 bytes, with one known API key", method: "GET", path: "/small", shows: showsKey, subjects: []string{ours, plain}},
+		{name: "guarded", title: "GET, 128 bytes, with health checks, ejection, breaker, adaptive bulkhead and a split", method: "GET", path: "/small", guarded: true, subjects: []string{ours, plain}},
 		policy("memory", "in memory"),
 		policy("leased", "in Redis, leased"),
 		policy("exact", "in Redis, asked each time"),

@@ -17,7 +17,7 @@ const (
 	nginx   = "nginx"
 	haproxy = "haproxy"
 	direct  = "direct" // the origin itself, with nothing before it
-	plain   = "plain"  // ours with auth off, where the others look at credentials
+	plain   = "plain"  // ours without what the scenario is about, such as auth
 )
 
 // subject is something that requests are sent to: a running proxy or the origin.
@@ -118,6 +118,7 @@ func (st *stand) start(ctx context.Context, name string, sc *scenario) (*subject
 		s.known = st.known
 		s.limits = sc.limits
 	}
+	s.guarded = sc.guarded && name == ours
 	if sc.inRedis() && name == ours {
 		s.redis = st.redis.address
 	}
