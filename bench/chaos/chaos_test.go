@@ -102,7 +102,10 @@ func TestChaos(t *testing.T) {
 				tb.add(tr.oneOfThree(t, f))
 			})
 		}
-		for name, run := range map[string]func(trial, *testing.T) row{"total outage": trial.outage, "half of all answers are 500": trial.coin} {
+		for name, run := range map[string]func(trial, *testing.T) row{
+			"total outage": trial.outage, "half of all answers are 500": trial.coin,
+			"total outage with a breaker": trial.brokenOutage, "half with a breaker": trial.brokenCoin,
+		} {
 			t.Run(name, func(t *testing.T) {
 				if !tr.long {
 					t.Parallel()

@@ -121,7 +121,7 @@ func tell(rows []row) string {
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "fault\trequests\tfailed\tp50 ms\tp99 ms\tejected after\trecovered after\theld ms\t")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%.1f\t%.1f\t%s\t%s\t%.0f\t%s\n", r.name, r.load.Sent, r.load.Failed, r.load.Latency.P50, r.load.Latency.P99, took(r.eject), took(r.recover), r.load.Held, r.note)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%.1f\t%.1f\t%s\t%s\t%.0f\t  %s\n", r.name, r.load.Sent, r.load.Failed, r.load.Latency.P50, r.load.Latency.P99, took(r.eject), took(r.recover), r.load.Held, r.note)
 	}
 	_ = w.Flush() // to memory
 	return b.String()
