@@ -173,7 +173,7 @@ func (p *program) barred(to netip.AddrPort) bool {
 // api is what the admin listener shows and changes.
 func (p *program) api(started time.Time) *admin.API {
 	return &admin.API{
-		Version: version, Started: started, Clock: clock.Real(),
+		Version: version, Started: started, Now: time.Now,
 		Snapshot: p.gateway.Current, Listeners: p.gateway.Listeners, Reloader: p, LogLevel: p.level, Connections: p.gateway.Tunnels(),
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/suuupra/gateway/core/admin"
-	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
 	"github.com/suuupra/gateway/core/meter"
 	"github.com/suuupra/gateway/core/setting"
@@ -121,7 +120,7 @@ func startAPI(t testing.TB, tokens []admin.Token) *api {
 	a.Server = admin.New(admin.Options{
 		Address: "127.0.0.1:0", Tokens: tokens, Meter: meter.NewSet(time.Now), Probes: probes(), Log: zerolog.New(a.log).Level(zerolog.WarnLevel),
 		API: &admin.API{
-			Version: "v9", Started: moment.Add(-time.Hour), Clock: clock.NewFake(moment),
+			Version: "v9", Started: moment.Add(-time.Hour), Now: func() time.Time { return moment },
 			Snapshot: g.Current, Listeners: g.Listeners, Reloader: a.reloads, LogLevel: &levels{"info"}, Connections: upgraded(4),
 		},
 	})

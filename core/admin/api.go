@@ -9,7 +9,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"github.com/suuupra/gateway/core/clock"
 	"github.com/suuupra/gateway/core/fault"
 	"github.com/suuupra/gateway/core/listen"
 	"github.com/suuupra/gateway/core/snapshot"
@@ -21,7 +20,7 @@ import (
 type API struct {
 	Version string    // of the program
 	Started time.Time // when the program was
-	Clock   clock.Clock
+	Now     func() time.Time
 	// Snapshot returns the one in force.
 	Snapshot func() *snapshot.Snapshot
 	// Listeners returns the public listeners, and what bounds them together.
@@ -100,7 +99,7 @@ func (s *Server) showRoutes(c *call) fault.Fault {
 }
 
 func (s *Server) showServices(c *call) fault.Fault {
-	return show(c, s.services())
+	return show(c, services(s.options.API.Snapshot()))
 }
 
 func (s *Server) showSnapshot(c *call) fault.Fault { return show(c, s.inForce()) }
@@ -118,7 +117,7 @@ func (s *Server) showOpenAPI(c *call) fault.Fault {
 // inForce is InForce with the age that it has now.
 func (s *Server) inForce() InForce {
 	f := s.options.API.Reloader.InForce()
-	f.AgeSeconds = int64(s.options.API.Clock.Now().Sub(f.LoadedAt) / time.Second)
+	f.AgeSeconds = int64(s.options.API.Now().Sub(f.LoadedAt) / time.Second)
 	return f
 }
 

@@ -27,7 +27,7 @@ func (s *Server) setDrained(c *call, drained bool) fault.Fault {
 		if e.Address == given["endpoint"] {
 			e.SetDrained(drained)
 			c.outcome = service.Name + " " + e.Address
-			return show(c, s.viewOf(inForce, service))
+			return show(c, viewOf(inForce, service))
 		}
 	}
 	return fault.ValidationFailed.Detail("the service has no such endpoint; GET /admin/services shows those that it has, as host:port")
@@ -51,12 +51,11 @@ func (s *Server) forceBreaker(c *call) fault.Fault {
 	switch {
 	case !known:
 		return fault.ValidationFailed.Detail("the state of a breaker is open, closed or auto")
-	case service.Breaker == nil:
+	case !service.ForceBreaker(forcing):
 		return fault.ValidationFailed.Detail("the service has no breaker; services." + service.Name + ".breaker declares one")
 	}
-	service.Breaker.Force(forcing, s.options.API.Clock.Mono())
 	c.outcome = service.Name + " " + given["state"]
-	return show(c, s.viewOf(inForce, service))
+	return show(c, viewOf(inForce, service))
 }
 
 // serviceNamed returns a service of the snapshot in force; nil if there is none of that name.

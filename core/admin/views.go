@@ -137,23 +137,21 @@ type connectionView struct {
 	Idle int `json:"idle"`
 }
 
-func (s *Server) services() []serviceView {
+func services(inForce *snapshot.Snapshot) []serviceView {
 	out := []serviceView{}
-	inForce := s.options.API.Snapshot()
 	for _, service := range inForce.Services {
-		out = append(out, s.viewOf(inForce, service))
+		out = append(out, viewOf(inForce, service))
 	}
 	return out
 }
 
 // viewOf shows a service of the snapshot in force.
-func (s *Server) viewOf(inForce *snapshot.Snapshot, service *upstream.Service) serviceView {
+func viewOf(inForce *snapshot.Snapshot, service *upstream.Service) serviceView {
 	v := serviceView{Name: service.Name, Endpoints: []endpointView{}}
 	if d := inForce.Config.Service(service.Name); d != nil {
 		v.At = d.At.String()
 	}
-	if b := service.Breaker; b != nil {
-		seen := b.View(s.options.API.Clock.Mono())
+	if seen, guarded := service.BreakerView(); guarded {
 		v.Breaker = &breakerView{
 			State: seen.State.Label(), Forced: seen.Forced != upstream.Unforced, OpenSeconds: int64(math.Ceil(seen.For.Seconds())),
 			Outcomes: seen.Total, Failures: seen.Failures, Slow: seen.Slow,
@@ -260,7 +258,7 @@ type Status struct {
 func (s *Server) status() Status {
 	api, probes := s.options.API, s.live.Load().probes
 	v := Status{
-		Version: api.Version, PID: os.Getpid(), StartedAt: api.Started, UptimeSeconds: int64(api.Clock.Now().Sub(api.Started) / time.Second),
+		Version: api.Version, PID: os.Getpid(), StartedAt: api.Started, UptimeSeconds: int64(api.Now().Sub(api.Started) / time.Second),
 		Ready: true, Checks: probes.Checks(), LogLevel: api.LogLevel.Level(),
 		Snapshot: s.inForce(), Connections: s.connections(),
 	}

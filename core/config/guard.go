@@ -59,11 +59,27 @@ func (c *checker) guard(s *Service) {
 	if b.Open > 0 && b.OpenMaximum > 0 && b.Open > b.OpenMaximum {
 		c.r.In(n).AddField("open_maximum", "want an open_maximum that is not below open, got "+b.OpenMaximum.String()+" and "+b.Open.String(), "")
 	}
+	c.someShare(n, "failures", "failures: off")
+	if slow := mapOf(n.Get("slow")); slow != nil {
+		c.someShare(slow, "share", "no slow")
+	}
 	if off(n, "failures") && off(n, "consecutive") && missing(n, "slow") {
 		c.r.AddNode(n, "want one of failures, consecutive and slow: nothing opens this breaker", "")
 	}
 	if b.Fallback != nil {
 		c.fallback(s, b.Fallback)
+	}
+}
+
+// someShare checks that a share is not 0%, which every request would reach.
+func (c *checker) someShare(n *setting.Node, key, none string) {
+	v := given(n, key)
+	if v == nil {
+		return
+	}
+	var share setting.Share
+	if err := share.UnmarshalText([]byte(v.Text)); err == nil && share == 0 && !v.IsOff() {
+		c.r.AddNode(v, "want a share above 0%; for none write "+none, "")
 	}
 }
 
@@ -106,8 +122,8 @@ func (c *checker) fallback(s *Service, f *Fallback) {
 	}
 }
 
-// fallbackService checks that there is such a service, and that services don't stand in for each
-// other in a circle: each would be called for what the other can't do.
+// fallbackService checks that there is such a service, and that it is another one. Two may stand
+// in for each other: there is one hop.
 func (c *checker) fallbackService(s *Service, f *Fallback, n *setting.Node) {
 	if n == nil || f.Service == "" {
 		return
@@ -117,25 +133,7 @@ func (c *checker) fallbackService(s *Service, f *Fallback, n *setting.Node) {
 		c.r.AddNode(n, "want the name of a service, got "+n.Describe(), nearest(n, c.services))
 		return
 	}
-	way := []string{s.Name}
-	for next := f.Service; next != ""; next = c.standIn(next) {
-		way = append(way, next)
-		if next == s.Name {
-			c.r.AddNode(n, "services can't stand in for each other in a circle: "+strings.Join(way, " → "), "")
-			return
-		}
-		if len(way) > len(c.cfg.Services)+1 {
-			return // the circle is others', and is reported there
-		}
+	if f.Service == s.Name {
+		c.r.AddNode(n, "want another service: this one is what can't be called", "")
 	}
-}
-
-// standIn is the service that is asked in place of another; "" for none.
-func (c *checker) standIn(name string) string {
-	for _, s := range c.cfg.Services {
-		if s.Name == name && s.Breaker != nil && s.Breaker.Fallback != nil {
-			return s.Breaker.Fallback.Service
-		}
-	}
-	return ""
 }

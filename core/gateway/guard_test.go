@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/suuupra/gateway/core/gateway/gatewaytest"
 	"github.com/suuupra/gateway/core/upstream"
@@ -39,6 +40,9 @@ routes:
 		!strings.Contains(got, `"code":"circuit_open","error":"Circuit breaker open","detail":"come back later"`) {
 		t.Errorf("open:\n%s", got)
 	}
+	if left := forNow(g); left > time.Hour || left < 59*time.Minute {
+		t.Errorf("it says that it stays open for %v", left)
+	}
 	g.Reconfigure(fmt.Sprintf(config, bad.URL(), "timeouts: {total: 5s},", "{service: good}", good.URL()))
 	if got := get(g, "/bad"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
 		t.Errorf("with another service:\n%s", got)
@@ -70,14 +74,14 @@ services: {a: {endpoints: [{url: "%s"}], breaker: {open: %s}}}
 routes: {a: {match: {path: "/a"}, service: a}}
 `
 	g := gatewaytest.Run(t, fmt.Sprintf(config, origin.URL(), "1s"))
-	g.Current().Services[0].Breaker.Force(upstream.ForcedOpen, 0)
+	g.Current().Services[0].ForceBreaker(upstream.ForcedOpen)
 	for _, open := range []string{"2s", "3s", "1s"} {
 		g.Reconfigure(fmt.Sprintf(config, origin.URL(), open))
 		if got := get(g, "/a"); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
 			t.Errorf("open: %s:\n%s", open, got)
 		}
 	}
-	g.Current().Services[0].Breaker.Force(upstream.Unforced, 0)
+	g.Current().Services[0].ForceBreaker(upstream.Unforced)
 	if got := get(g, "/a"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
 		t.Errorf("left to itself:\n%s", got)
 	}

@@ -28,6 +28,9 @@ type Destination struct {
 
 	// Fallback answers while the service's breaker refuses; nil: the fault circuit_open.
 	Fallback *Fallback
+
+	// Copies says that requests are copies for a mirror.
+	Copies bool
 }
 
 // Fallback answers in place of a service: exactly one of its fields is set.
@@ -37,6 +40,9 @@ type Fallback struct {
 	Static *Static
 	Fault  fault.Fault
 }
+
+// Hops says that another service stands in. A nil Fallback doesn't.
+func (f *Fallback) Hops() bool { return f != nil && f.To != nil }
 
 // Services are those that the route may send requests to, each once.
 func (r *Route) Services() []*upstream.Service {
@@ -64,11 +70,24 @@ func (x *Exchange) Choose() *Destination {
 		} else {
 			x.Destination = x.Route.Split.choose(x)
 		}
-		if x.Destination.Affinity.Kind != ByNothing {
-			x.Hash = x.Destination.Affinity.Hash(x)
-		}
+		x.hash()
 	}
 	return x.Destination
+}
+
+// Divert sends the exchange to another destination than the chosen one, whose service is not
+// called now.
+func (x *Exchange) Divert(to *Destination) {
+	x.Destination, x.Service = to, to.Service
+	x.hash()
+}
+
+// hash is for a balancer that hashes; it asks none of the others.
+func (x *Exchange) hash() {
+	x.Hash = 0
+	if x.Destination.Affinity.Kind != ByNothing {
+		x.Hash = x.Destination.Affinity.Hash(x)
+	}
 }
 
 // Series counts the exchange: by the service that it went to or, where nothing was

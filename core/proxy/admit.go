@@ -18,6 +18,7 @@ type admission struct {
 	bulkhead *upstream.Bulkhead // nil: no place is held
 	since    int64              // when the service began to work on it, monotonic ns
 	uploaded int64              // ns that the client took for its body
+	queued   bool               // the request waited for its place
 }
 
 var (
@@ -30,43 +31,69 @@ var (
 // that there is an answer, which is the verdict.
 func (t *trip) admit() (pipeline.Verdict, bool) {
 	x := t.x
-	t.admission.since = t.now
-	if !t.enterBreaker(t.now) {
-		answer := t.to.Fallback
-		if answer == nil || answer.To == nil {
-			return t.refuse(answer), false
+	for {
+		if !t.enterBreaker() {
+			if t.hop() {
+				continue
+			}
+			return t.refuse(t.to.Fallback), false
 		}
-		// One hop: whatever stands in for this one has its own guards, and no fallback.
-		t.to, x.Destination, x.Service = answer.To, answer.To, answer.To.Service
-		if !t.enterBreaker(t.now) {
-			return t.refuse(nil), false
-		}
-	}
-	if b := x.Service.Bulkhead; b != nil {
-		if verdict, ok := t.enterBulkhead(b); !ok {
+		if verdict, ok := t.enterBulkhead(); !ok {
 			return verdict, false
 		}
+		if !t.admission.queued || t.stillAdmitted() {
+			break
+		}
+		t.depart() // the breaker opened meanwhile: what has waited need not run into that
+		t.admission = admission{}
 	}
+	t.admission.since = t.now
 	x.Service.Budget.Request(x.Stripe, t.now)
 	return pipeline.Continue, true
 }
 
-// enterBreaker asks the breaker of the exchange's service.
-func (t *trip) enterBreaker(now int64) bool {
-	b := t.x.Service.Breaker
-	if b == nil {
-		return true
+// hop turns to the service that stands in for one whose breaker refuses, if there is one. It
+// has its own guards, and no fallback: there is one hop.
+func (t *trip) hop() bool {
+	if !t.to.Fallback.Hops() {
+		return false
 	}
-	ticket, ok := b.Admit(now, t.x.Stripe)
+	to := t.to.Fallback.To
+	t.to = to
+	t.x.Divert(to)
+	return true
+}
+
+// enterBreaker asks the breaker of the exchange's service. A copy for a mirror goes while it is
+// closed, and tells it nothing: its answer, to nobody's credentials, says little of those that
+// callers get.
+func (t *trip) enterBreaker() bool {
+	b := t.x.Service.Breaker
+	switch {
+	case b == nil:
+		return true
+	case t.to.Copies:
+		return b.State() == upstream.Closed
+	}
+	ticket, ok := b.Admit(t.now, t.x.Stripe)
 	if ok {
 		t.admission.breaker, t.admission.ticket = b, ticket
 	}
 	return ok
 }
 
-// enterBulkhead takes a place, and waits for it if need be. A breaker may have opened
-// meanwhile: what has waited for a place need not run into that.
-func (t *trip) enterBulkhead(b *upstream.Bulkhead) (pipeline.Verdict, bool) {
+// stillAdmitted says whether the breaker is what it was when it let the request through.
+func (t *trip) stillAdmitted() bool {
+	b := t.admission.breaker
+	return b == nil || b.Holds(t.admission.ticket)
+}
+
+// enterBulkhead takes a place, if the service has any, and waits for it if need be.
+func (t *trip) enterBulkhead() (pipeline.Verdict, bool) {
+	b := t.x.Service.Bulkhead
+	if b == nil {
+		return pipeline.Continue, true
+	}
 	if b.Enter() {
 		t.admission.bulkhead = b
 		return pipeline.Continue, true
@@ -80,17 +107,8 @@ func (t *trip) enterBulkhead(b *upstream.Bulkhead) (pipeline.Verdict, bool) {
 		t.settle(upstream.Nothing)
 		return t.x.FailBy(fault.Overloaded, errCrowded), false
 	}
-	t.admission.bulkhead = b
-	now := t.proxy.clock.Mono()
-	t.admission.since = now
-	breaker := t.admission.breaker
-	if breaker == nil || breaker.Holds(t.admission.ticket) {
-		return pipeline.Continue, true
-	}
-	t.admission.breaker = nil
-	if !t.enterBreaker(now) {
-		return t.refuse(t.to.Fallback), false
-	}
+	t.admission.bulkhead, t.admission.queued = b, true
+	t.now = t.proxy.clock.Mono()
 	return pipeline.Continue, true
 }
 
@@ -131,18 +149,21 @@ func (t *trip) settle(o upstream.Fate) {
 		a.breaker.Done(a.ticket, r)
 		a.breaker = nil
 	}
-	if a.bulkhead != nil && (o == upstream.Success || t.x.Fault.Is(fault.UpstreamTimeout)) {
+	if a.bulkhead != nil && !t.to.Copies && (o == upstream.Success || t.x.Fault.Is(fault.UpstreamTimeout)) {
 		a.bulkhead.Done(r)
 	}
 }
 
 // fate is what the exchange tells of its service, after all tries. A status below 500 is
 // an answer, whatever it says; that a client left, sent a bad request, or found all
-// connections busy, tells nothing.
+// connections busy, tells nothing. Nor does a request whose time ran out because it had waited
+// here for most of it.
 func (t *trip) fate(v pipeline.Verdict) upstream.Fate {
 	x := t.x
 	switch {
 	case v == pipeline.Abort || x.Status == statusClientGone:
+		return upstream.Nothing
+	case x.Fault.Is(fault.UpstreamTimeout) && t.admission.queued && t.tryDue == t.totalDue && 2*(t.totalDue-t.admission.since) < int64(t.to.Timeouts.Total):
 		return upstream.Nothing
 	case x.Fault.Is(fault.BadGateway), x.Fault.Is(fault.UpstreamTimeout):
 		return upstream.Failure

@@ -194,7 +194,7 @@ func TestFallbacks(t *testing.T) {
 			return &pipeline.Fallback{To: &pipeline.Destination{Service: s}}
 		}, 200, "ok", "other", ""},
 		"another service, open too": {func(s *upstream.Service) *pipeline.Fallback {
-			s.Breaker.Force(upstream.ForcedOpen, 1)
+			s.ForceBreaker(upstream.ForcedOpen)
 			return &pipeline.Fallback{To: &pipeline.Destination{Service: s}}
 		}, 503, `"code":"circuit_open"`, "other", "1"},
 	} {
@@ -421,8 +421,8 @@ func TestUploadsOfSlowClientsAreNotSlow(t *testing.T) {
 		if least = f.service.Breaker.View(f.proxy.clock.Mono()); least == (upstream.BreakerView{Total: 1}) {
 			return
 		}
-		f.service.Breaker.Force(upstream.ForcedClosed, 1)
-		f.service.Breaker.Force(upstream.Unforced, 1)
+		f.service.ForceBreaker(upstream.ForcedClosed)
+		f.service.ForceBreaker(upstream.Unforced)
 	}
 	t.Errorf("%+v", least)
 }

@@ -65,6 +65,7 @@ type copier struct {
 // NewCopier returns what sends the copies of r to a service. It starts nothing yet.
 func (p *Proxy) NewCopier(r *pipeline.Route, to *pipeline.Destination) pipeline.Copier {
 	bound := *to
+	bound.Copies, bound.Fallback = true, nil
 	bound.Retry = upstream.Retry{}
 	bound.Timeouts.Total = atMost(bound.Timeouts.Total, mirrorTime)
 	bound.Timeouts.Idle = atMost(bound.Timeouts.Idle, mirrorIdle)

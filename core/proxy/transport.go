@@ -32,7 +32,7 @@ type trip struct {
 	length  int64     // of a streamed body; chunked if unknown
 	source  io.Reader // the client's body
 
-	now      int64 // when the trip began, monotonic ns
+	now      int64 // when the trip began, or last waited for something before the service's time, monotonic ns
 	totalDue int64 // when it must have an answer's head; never if unbounded
 	tryDue   int64 // the same for the present try
 
@@ -69,18 +69,60 @@ func (p *Proxy) RoundTrip(x *pipeline.Exchange) pipeline.Verdict {
 	t.proxy, t.x = p, x
 	t.now = p.clock.Mono()
 	t.to = x.Choose()
-	t.totalDue = later(t.now, int64(t.to.Timeouts.Total))
-	x.Timing.Upstream = t.now
 	x.Service = t.to.Service
-	verdict, admitted := t.admit()
-	if admitted {
+	panicked := true
+	defer func() {
+		if panicked {
+			t.abandon()
+		}
+	}()
+	verdict, ready := t.prepare()
+	if ready {
+		verdict, ready = t.admit()
+	}
+	if ready {
+		x.Timing.Upstream = t.now
 		verdict = t.run()
 		t.settle(t.fate(verdict))
 	}
+	panicked = false
 	if !x.Streaming {
 		t.done()
 	}
 	return verdict
+}
+
+// prepare finds the target, and takes a body that may be buffered, before anything of the
+// service is held: a client may take its time with it. The service's time begins afterwards.
+func (t *trip) prepare() (pipeline.Verdict, bool) {
+	x := t.x
+	if b := x.Service.Breaker; b != nil && !t.to.Fallback.Hops() && b.Refuses(t.now, x.Stripe) {
+		return t.refuse(t.to.Fallback), false // no body is waited for
+	}
+	target, err := x.Target()
+	if err != nil {
+		return x.FailBy(fault.BadRequest.Detail("the request path is not valid"), err), false
+	}
+	t.target = target
+	if verdict, ok := t.takeBody(); !ok {
+		return verdict, false
+	}
+	if t.source != nil {
+		t.now = t.proxy.clock.Mono()
+	}
+	t.totalDue = later(t.now, int64(t.to.Timeouts.Total))
+	return pipeline.Continue, true
+}
+
+// abandon gives back, when a bug made the exchange panic, what others would miss for ever.
+// The trip is not used again.
+func (t *trip) abandon() {
+	t.settle(upstream.Nothing)
+	if t.conn != nil {
+		t.giveBack(false)
+	}
+	t.release()
+	t.depart()
 }
 
 // later is d after now; 0 means never.
@@ -121,14 +163,6 @@ func (t *trip) run() pipeline.Verdict {
 // ask tries until there is an answer, or nothing more to try.
 func (t *trip) ask() pipeline.Verdict {
 	x := t.x
-	target, err := x.Target()
-	if err != nil {
-		return x.FailBy(fault.BadRequest.Detail("the request path is not valid"), err)
-	}
-	t.target = target
-	if verdict, ok := t.takeBody(); !ok {
-		return verdict
-	}
 	if m := x.Route.Mirror; m != nil {
 		t.mirror(m)
 	}
@@ -260,6 +294,7 @@ func (t *trip) exchangeStreamed(c *conn) failure {
 		return t.lost(c, err)
 	}
 	c.readDue, c.writeDue = t.tryDue, t.idleDue()
+	began := t.proxy.clock.Mono()
 	err := c.write(t.head)
 	if err == nil {
 		err = t.upload(c)
@@ -269,7 +304,7 @@ func (t *trip) exchangeStreamed(c *conn) failure {
 	case err == nil:
 		t.whole = true
 		// The time that the client took is no time of the service's.
-		spent := t.proxy.clock.Mono() - t.now
+		spent := t.proxy.clock.Mono() - began
 		t.totalDue = extended(t.totalDue, spent)
 		t.admission.uploaded = spent
 		t.setTryDue()

@@ -173,7 +173,7 @@ func (c *compiler) fallback(r *pipeline.Route, to *pipeline.Destination) *pipeli
 	switch {
 	case f.Service != "":
 		other := *to
-		other.Service = c.services[f.Service]
+		other.Service, other.Affinity = c.services[f.Service], c.hashed[f.Service]
 		other.Series = c.parts.Meter.Route(r.Name, f.Service)
 		c.closing(other.Series.Release)
 		return &pipeline.Fallback{To: &other}

@@ -41,7 +41,7 @@ func TestAllocs0(t *testing.T) {
 		t.Errorf("closed breaker: %v allocations", n)
 	}
 	open := NewBreaker("s", breaking, nil)
-	open.Force(ForcedOpen, now)
+	open.force(ForcedOpen, now)
 	if n := testing.AllocsPerRun(200, func() { open.Admit(now, 1) }); n != 0 {
 		t.Errorf("open breaker: %v allocations", n)
 	}

@@ -22,13 +22,11 @@ import (
 //	             every probe │                            ┌───────────┐      │ one probe failed, or
 //	             went well   └─────────────────────────── │ HALF_OPEN │ ─────┘ was slow: twice the time
 //	                                                      └───────────┘
-//	                                          ▲                │
-//	                                          └────────────────┘ probes that gave no word
-//	                                                             for the longest time: others may go
 //
 // OPEN refuses everything. HALF_OPEN lets a few requests through as probes and refuses
 // the rest; a probe of which nothing is learnt (its client left, or the gateway itself shed
-// it) gives its place to another. The first OPEN lasts Open. Each relapse doubles
+// it) gives its place to another, and when none has given word for as long as Open, as many others
+// may go. The first OPEN lasts Open. Each relapse doubles
 // it up to OpenMaximum: a probe that fails, and a trip so soon after closing that the service
 // can't be called well (within the window, or the time that it was open before, whichever is
 // longer). A trip later than that begins with Open again.
@@ -174,10 +172,27 @@ func (b *Breaker) Admit(now int64, stripe uint32) (Ticket, bool) {
 		return Ticket{s}, true
 	}
 	t, ok := b.probe(s, now)
-	if !ok && b.refused != nil {
-		b.refused.Add(stripe, 1)
+	if !ok {
+		b.countRefusal(stripe)
 	}
 	return t, ok
+}
+
+// Refuses says that Admit would refuse at now, without giving out a ticket, and counts the
+// refusal: it is for whoever has something to wait for first.
+func (b *Breaker) Refuses(now int64, stripe uint32) bool {
+	s := b.stance.Load()
+	if s.state != Open || s.forced == Unforced && now >= s.until {
+		return false
+	}
+	b.countRefusal(stripe)
+	return true
+}
+
+func (b *Breaker) countRefusal(stripe uint32) {
+	if b.refused != nil {
+		b.refused.Add(stripe, 1)
+	}
 }
 
 // Holds says whether what a ticket was given for is still so.
@@ -203,8 +218,9 @@ func (b *Breaker) probe(s *stance, now int64) (Ticket, bool) {
 			return Ticket{}, false
 		}
 		s = b.halfOpen(s, now, "its time is over")
-	} else if now-s.latest.Load() >= int64(b.spec.OpenMaximum) && s.places.Load() <= 0 {
-		s = b.halfOpen(s, now, "its probes gave no word")
+	} else if latest := s.latest.Load(); now-latest >= int64(b.spec.Open) && s.places.Load() <= 0 && s.latest.CompareAndSwap(latest, now) {
+		// An upload of a client that takes its time is a probe too. The others still count.
+		s.places.Store(int64(b.spec.Probes))
 	}
 	for s.state == HalfOpen {
 		n := s.places.Load()
@@ -386,9 +402,9 @@ func (b *Breaker) change(s, next *stance, t Transition, now int64) {
 	}
 }
 
-// Force has the breaker do as an operator says, whatever becomes of requests; Unforced
+// force has the breaker do as an operator says, whatever becomes of requests; Unforced
 // lets it begin anew, closed. Other instances are not told.
-func (b *Breaker) Force(f Forcing, now int64) {
+func (b *Breaker) force(f Forcing, now int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.stance.Load()

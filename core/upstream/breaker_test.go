@@ -216,32 +216,34 @@ func TestBreakerDoesNotWaitForProbesForEver(t *testing.T) {
 		ticket, _ := k.b.Admit(k.now, 0)
 		lost = append(lost, ticket)
 	}
-	k.pass(time.Minute - 1)
+	k.pass(5*time.Second - 1)
 	if _, ok := k.b.Admit(k.now, 0); ok {
 		t.Error("a probe too many")
 	}
 	k.pass(1)
-	k.some(3, Success)
-	for _, ticket := range lost {
-		k.b.Done(ticket, Final{Fate: Failure, Now: k.now})
-	}
-	k.wants(Closed, byRow, overTime, closing)
+	k.some(1, Success)
+	k.b.Done(lost[0], Final{Fate: Success, Now: k.now}) // those that come late count
+	k.b.Done(lost[1], Final{Fate: Nothing, Now: k.now})
+	k.wants(HalfOpen, byRow, overTime)
+	k.some(1, Success)
+	k.b.Done(lost[2], Final{Fate: Failure, Now: k.now})
+	k.wants(Closed, closing)
 }
 
 func TestBreakerIsForced(t *testing.T) {
 	t.Parallel()
 	const said = " an operator said so"
 	k := newTrack(t, breaking)
-	k.b.Force(ForcedOpen, k.now)
+	k.b.force(ForcedOpen, k.now)
 	k.pass(time.Hour)
 	if k.one(Success, 0) || k.b.RetryAfter(k.now) != 0 || k.b.View(k.now).Forced != ForcedOpen {
 		t.Error("a breaker that is forced open lets something pass")
 	}
-	k.b.Force(ForcedClosed, k.now)
+	k.b.force(ForcedClosed, k.now)
 	k.some(100, Failure)
 	k.wants(Closed, "CLOSED>OPEN"+said, "OPEN>CLOSED"+said)
-	k.b.Force(Unforced, k.now)
-	k.b.Force(Unforced, k.now)
+	k.b.force(Unforced, k.now)
+	k.b.force(Unforced, k.now)
 	k.wants(Closed, "CLOSED>CLOSED"+said)
 	k.some(8, Failure)
 	k.some(1, Success)
@@ -285,8 +287,11 @@ func (m *model) turn(s State, now int64, lasts time.Duration) {
 }
 
 func (m *model) admit(now int64) (pass, bool) {
-	if m.state == Open && now >= m.until || m.state == HalfOpen && m.places == 0 && now-m.latest >= int64(m.spec.OpenMaximum) {
+	switch {
+	case m.state == Open && now >= m.until:
 		m.turn(HalfOpen, now, m.lasts)
+	case m.state == HalfOpen && m.places <= 0 && now-m.latest >= int64(m.spec.Open):
+		m.places, m.latest = m.spec.Probes, now
 	}
 	switch {
 	case m.state == Open, m.state == HalfOpen && m.places == 0:
@@ -460,8 +465,8 @@ func TestBreakerCountsConcurrently(t *testing.T) {
 	if v := b.View(1); v.Total != 32_000 || v.Failures != 16_000 {
 		t.Errorf("%+v", v)
 	}
-	b.Force(ForcedOpen, 1)
-	b.Force(Unforced, 1)
+	b.force(ForcedOpen, 1)
+	b.force(Unforced, 1)
 	for b.State() == Closed {
 		for range 200 {
 			ticket, _ := b.Admit(2, 0)

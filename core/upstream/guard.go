@@ -16,6 +16,7 @@ type guards struct {
 	store     BreakerStore // nil: breakers are each instance's own
 	sharing   *sharing     // nil until there is a breaker that is shared
 	breakers  map[breakerKey]*kept[*Breaker]
+	forced    map[string]Forcing // of services, as operators have said
 	bulkheads map[bulkheadKey]*kept[*Bulkhead]
 }
 
@@ -45,7 +46,7 @@ func (k bulkheadKey) of() string { return k.service }
 
 func newGuards() guards {
 	return guards{
-		clock: clock.Real(), log: zerolog.Nop(),
+		clock: clock.Real(), log: zerolog.Nop(), forced: map[string]Forcing{},
 		breakers: map[breakerKey]*kept[*Breaker]{}, bulkheads: map[bulkheadKey]*kept[*Bulkhead]{},
 	}
 }
@@ -70,7 +71,7 @@ func (r *Registry) protect(s *Service, spec *ServiceSpec) {
 		b := r.guards.breakers[k]
 		if b == nil {
 			b = r.newBreaker(k)
-			r.guards.force(b.guard)
+			b.guard.force(r.guards.forced[k.service], r.guards.clock.Mono())
 			r.guards.breakers[k] = b
 		}
 		b.holders++
@@ -88,36 +89,60 @@ func (r *Registry) protect(s *Service, spec *ServiceSpec) {
 	}
 }
 
-// force has a breaker with another declaration begin with what an operator has said of the
-// one before: a reload must not let requests through to a service that was shut off.
-func (g *guards) force(b *Breaker) {
-	for k, other := range g.breakers {
-		if said := other.guard.stance.Load().forced; k.service == b.service && said != Unforced {
-			b.Force(said, g.clock.Mono())
+// ForceBreaker has the service's breaker do as an operator says until Unforced, and says whether
+// there is one. It holds for breakers of other declarations too, those of requests under way and
+// of configurations to come: a reload must not let requests through to a service that was
+// shut off. It is for any number of goroutines at once.
+func (s *Service) ForceBreaker(f Forcing) bool {
+	if s.Breaker == nil {
+		return false
+	}
+	r := s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g := &r.guards
+	if g.forced[s.Name] = f; f == Unforced {
+		delete(g.forced, s.Name)
+	}
+	for k, b := range g.breakers {
+		if k.service == s.Name {
+			b.guard.force(f, g.clock.Mono())
 		}
 	}
+	return true
+}
+
+// BreakerView shows the service's breaker as it is now; false if there is none. It is for any number of
+// goroutines at once.
+func (s *Service) BreakerView() (BreakerView, bool) {
+	if s.Breaker == nil {
+		return BreakerView{}, false
+	}
+	return s.Breaker.View(s.registry.guards.clock.Mono()), true
 }
 
 // unprotect takes s's claims on its guards back. Called under mu.
 func (r *Registry) unprotect(s *Service) {
 	if s.Breaker != nil {
-		let(r.guards.breakers, breakerKey{s.Name, s.Breaker.spec})
+		if !let(r.guards.breakers, breakerKey{s.Name, s.Breaker.spec}) {
+			delete(r.guards.forced, s.Name)
+		}
 	}
 	if s.Bulkhead != nil {
 		let(r.guards.bulkheads, bulkheadKey{s.Name, s.Bulkhead.spec})
 	}
 }
 
-// let takes a holder from a guard. With the last one it is shown no more, and another of its
-// service is, which it may have stood before: the one of a configuration that was
-// refused goes before the one that stays.
+// let takes a holder from a guard, and says whether its service has a guard of the kind still.
+// With the last holder a guard is shown no more, and another of its service is, which it may have
+// stood before: the one of a configuration that was refused goes before the one that stays.
 func let[K interface {
 	comparable
 	of() string
-}, T any](all map[K]*kept[T], k K) {
+}, T any](all map[K]*kept[T], k K) (left bool) {
 	one := all[k]
 	if one.holders--; one.holders > 0 {
-		return
+		return true
 	}
 	delete(all, k)
 	for _, remove := range one.remove {
@@ -128,9 +153,10 @@ func let[K interface {
 	}
 	for other, stays := range all {
 		if other.of() == k.of() {
-			stays.remove = stays.show()
+			stays.remove, left = stays.show(), true
 		}
 	}
+	return left
 }
 
 func (r *Registry) newBreaker(k breakerKey) *kept[*Breaker] {
@@ -186,9 +212,9 @@ func (r *Registry) newBulkhead(k bulkheadKey) *kept[*Bulkhead] {
 	if set == nil {
 		return out
 	}
-	for r := range shedLabels {
-		b.shed[r] = set.Counter("gateway_bulkhead_shed_total", "Requests that found no place in a service's bulkhead.",
-			service, meter.Label{Name: "reason", Value: shedLabels[r]})
+	for e := Full; int(e) < len(shedLabels); e++ {
+		b.shed[e] = set.Counter("gateway_bulkhead_shed_total", "Requests that found no place in a service's bulkhead.",
+			service, meter.Label{Name: "reason", Value: shedLabels[e]})
 	}
 	b.queued = set.Counter("gateway_bulkhead_queued_total", "Requests that waited for a place in a service's bulkhead.", service)
 	out.show = func() (remove []func()) {
@@ -211,4 +237,4 @@ var bulkheadGauges = [...]struct {
 }
 
 // shedLabels are the reasons not to let a request in, as a label has them.
-var shedLabels = [Left + 1]string{Entered: "none", Full: "queue_full", Late: "queue_timeout", Left: "client_gone"}
+var shedLabels = [...]string{Full: "queue_full", Late: "queue_timeout", Left: "client_gone"}

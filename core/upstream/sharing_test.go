@@ -377,13 +377,13 @@ func TestForcedBreakersFollowNobody(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2)
 	a, b := f.one[0], f.one[1]
-	b.Force(ForcedClosed, f.clock.Mono())
+	b.force(ForcedClosed, f.clock.Mono())
 	f.send(a, 10, Failure)
 	until(t, "it was told", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.shared.epoch == 1 })
 	if b.State() != Closed {
 		t.Error("an operator was not heeded")
 	}
-	a.Force(ForcedOpen, f.clock.Mono())
+	a.force(ForcedOpen, f.clock.Mono())
 	f.clock.Advance(time.Hour)
 	if f.send(a, 3, Success) > 0 || f.board.leases > 0 {
 		t.Error("a breaker that is forced open asked for the lease")
