@@ -53,7 +53,7 @@ type check func(ctx context.Context, e *examination) []diagnosis
 // checks are all that doctor looks at once the configuration is read, in the order
 // in which they are printed.
 func checks() []check {
-	return []check{checkFiles, checkSecrets, checkDirectory, checkGateway, checkListeners, checkCertificates, checkOpenFiles, checkClock, checkDatabase, checkRedis, checkServices}
+	return []check{checkFiles, checkSecrets, checkDirectory, checkGateway, checkListeners, checkCertificates, checkOpenFiles, checkClock, checkDatabase, checkRedis, checkDiscovery, checkServices}
 }
 
 func newDoctor() *cobra.Command {
@@ -64,9 +64,9 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what would keep the gateway from running well here",
 		Long: "Looks at the configuration, its files and secrets, the addresses to listen on, certificates, the limit of open\n" +
-			"files, the clock, PostgreSQL, Redis, the endpoints of services, and the gateway that runs, if one does. Prints one\n" +
-			"line for each: ok, warn or fail, what was found, and what to do. Changes nothing. Run it where the gateway runs, as\n" +
-			"its user. Exits 1 if anything fails.",
+			"files, the clock, PostgreSQL, Redis, who finds endpoints, the endpoints of services, and the gateway that runs, if\n" +
+			"one does. Prints one line for each: ok, warn or fail, what was found, and what to do. Changes nothing. Run it where\n" +
+			"the gateway runs, as its user. Exits 1 if anything fails.",
 		Example: "  gateway doctor -c gateway.yaml\n  gateway doctor -c gateway.yaml --json",
 		Args:    noWords,
 		RunE: func(c *cobra.Command, _ []string) error {

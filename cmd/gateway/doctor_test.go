@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/suuupra/gateway/core/config"
+	"github.com/suuupra/gateway/core/discovery"
 	"github.com/suuupra/gateway/core/store/postgres"
 	"github.com/suuupra/gateway/core/store/redis"
 )
@@ -38,6 +39,27 @@ func TestS4_WhatDoctorSaysOfRedis(t *testing.T) {
 		"somebody to turn to":     {sentinel, redis.Server{Version: "7.0.0", Master: true, Replicas: 1}, stateOK, "1 replica,"},
 	} {
 		if f := judgeRedis(c.store, c.server); f.State != c.state || !strings.Contains(f.line(), c.want) || (f.State != stateOK) != (f.Do != "") {
+			t.Errorf("%s: got %+v, want %s with %q", name, f, c.state, c.want)
+		}
+	}
+}
+
+func TestS4_WhatDoctorSaysOfDiscovery(t *testing.T) {
+	t.Parallel()
+	away := errors.New("no route to host")
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, c := range map[string]struct {
+		asked discovery.Asked
+		state string
+		want  string
+	}{
+		"well":                 {discovery.Asked{Endpoints: 3}, stateOK, "consul knows 3 endpoints"},
+		"some that are barred": {discovery.Asked{Endpoints: 3, Err: errors.New("refused \"x\"")}, stateWarn, `3 endpoints; refused "x"`},
+		"nothing":              {discovery.Asked{}, stateFail, "consul knows no endpoint; a start would know no endpoint"},
+		"away":                 {discovery.Asked{Err: away}, stateFail, "no route to host; a start would know no endpoint"},
+		"away, and known":      {discovery.Asked{Err: away, Known: 2, Since: since}, stateWarn, "by the 2 endpoints known last, of 2026-01-02T03:04:05Z"},
+	} {
+		if f := judgeDiscovery("discovery of a", "consul", c.asked); f.State != c.state || !strings.Contains(f.line(), c.want) || (f.State != stateOK) != (f.Do != "") {
 			t.Errorf("%s: got %+v, want %s with %q", name, f, c.state, c.want)
 		}
 	}

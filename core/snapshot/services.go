@@ -49,7 +49,7 @@ func (c *compiler) service(d *config.Service) error {
 		spec.Endpoints = append(spec.Endpoints, upstream.EndpointSpec{Address: e.Address, HostHeader: e.Address, Weight: e.Weight, TLS: endpointTLS(d, e)})
 	}
 	if d.Discovered() {
-		spec.Discovery = found(d)
+		spec.Discovery = Found(d)
 		spec.TLS = foundTLS(d)
 	}
 	s, err := c.parts.Services.Acquire(spec)
@@ -62,9 +62,9 @@ func (c *compiler) service(d *config.Service) error {
 	return nil
 }
 
-// found says who finds the endpoints of d. The words for sources are those of the
-// configuration.
-func found(d *config.Service) upstream.Discovery {
+// Found says who finds the endpoints of d, which declares consul or dns. The words for sources
+// are those of the configuration.
+func Found(d *config.Service) upstream.Discovery {
 	if d.Consul != nil {
 		return upstream.Discovery{Source: "consul", Name: d.Consul.Service, Tag: d.Consul.Tag}
 	}

@@ -133,8 +133,10 @@ services:
   b: {endpoints: [{url: "http://%s"}]}
   c: {endpoints: [{url: "http://nowhere.invalid:80"}]}
   d: {endpoints: [{url: "https://%s"}]}
+  e: {consul: {service: shop}}
+discovery: {consul: {address: "http://%s"}}
 routes: {a: {match: {path: /a}, service: a, plugins: {auth: off}}}
-`, busy, operators, redis.Address(), up, down, down, mute))
+`, busy, operators, redis.Address(), up, down, down, mute, down))
 	expired.Write(t, dir, "c")
 	for name, mode := range map[string]os.FileMode{"password": 0o644, "gateway.yaml": 0o666, "key": 0o600} {
 		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
@@ -161,6 +163,7 @@ routes: {a: {match: {path: /a}, service: a, plugins: {auth: off}}}
 	d.wants(t, "service b", "fail", "no endpoint", down)
 	d.wants(t, "service c", "fail", "nowhere.invalid")
 	d.wants(t, "service d", "fail", mute)
+	d.wants(t, "discovery of e", "fail", down, "connection refused", "discovery.consul")
 
 	redis.Stop()
 	database.Stop()
