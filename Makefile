@@ -35,13 +35,18 @@ lint: ## gofmt, vet, staticcheck
 	go run $(STATICCHECK) ./...
 
 # endtoend runs binaries as they are built for users, without the detector: it belongs to the other pass.
-test-race: ## pass 1: behaviour, with the race detector
+test-race: bin/tools/consul ## pass 1: behaviour, with the race detector
 	@.ci/need $(TESTED_WITH)
 	CGO_ENABLED=1 go test -timeout 10m -race $$(go list ./... | grep -v '/cmd/gateway/endtoend$$')
 
-test-plain: ## pass 2: allocations and timing too, writes coverage.out
+test-plain: bin/tools/consul ## pass 2: allocations and timing too, writes coverage.out
 	@.ci/need $(TESTED_WITH)
 	go test -timeout 10m -coverpkg=./core/...,./plugins/... -coverprofile=coverage.out ./...
+
+# A registry as Consul's users have it; it is compiled when its versions change, which takes minutes, and kept.
+CONSUL := core/testenv/consul
+bin/tools/consul: $(CONSUL)/main.go $(CONSUL)/go.mod $(CONSUL)/go.sum
+	cd $(CONSUL) && nice go build -trimpath -buildvcs=false -ldflags '-s -w' -o '$(CURDIR)/$@' .
 
 coverage: ## what pass 2 covered, and the packages that need tests most
 	@awk -v least=$(COVERAGE) -f .ci/coverage.awk coverage.out

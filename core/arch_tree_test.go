@@ -64,6 +64,9 @@ func load(t *testing.T, root string) *tree {
 		if name := d.Name(); d.IsDir() && (name == "testdata" || name == "bin" || len(name) > 1 && name[0] == '.') {
 			return fs.SkipDir
 		}
+		if _, err := fs.Stat(fsys, path.Join(p, "go.mod")); d.IsDir() && p != "." && err == nil {
+			return fs.SkipDir // a module of its own: the go command refuses it to ours
+		}
 		if d.IsDir() || !strings.HasSuffix(p, ".go") {
 			return nil
 		}
