@@ -32,7 +32,7 @@ type served struct {
 
 // logLine is what the tests look at in one line of the gateway's log.
 type logLine struct {
-	Level, Message, Listener, Address, Error, Signal string
+	Level, Message, Listener, Address, Error, Signal, Kind string
 }
 
 // serveFile starts the gateway over yaml, on free ports, and waits until it is ready.
