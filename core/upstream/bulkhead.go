@@ -233,10 +233,10 @@ func (b *Bulkhead) withdraw(w *waiter) bool {
 }
 
 // Done tells how a request went, for a limit that adapts: how long the service took, retries
-// included. Failures but timeouts, which say how slow it is at least, tell nothing:
-// what is refused is refused quickly.
+// included. A latency of 0 is one that is not known, and tells nothing. Failures but timeouts,
+// which say how slow it is at least, tell nothing either: what is refused is refused quickly.
 func (b *Bulkhead) Done(r Final) {
-	if b.gradient == nil || r.Fate == Nothing {
+	if b.gradient == nil || r.Fate == Nothing || r.Latency <= 0 {
 		return
 	}
 	if limit, changed := b.gradient.sample(r, b.inFlight.Load()); changed {
