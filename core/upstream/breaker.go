@@ -135,6 +135,8 @@ type stance struct {
 	skip   uint64        // ticks added, so that what was counted before is out of the window
 	places atomic.Int64  // of HALF_OPEN: probes that may still go
 	latest atomic.Int64  // when the last probe went
+	under  atomic.Int64  // probes under way
+	word   atomic.Int64  // when a probe went well last, or the first of those under way went
 	passed int           // probes that went well; guarded by mu
 	renew  int64         // of HALF_OPEN: when the lease is to be renewed; guarded by mu
 	// patience is until when others are heeded who say that it is not time to probe.
@@ -229,6 +231,12 @@ func (b *Breaker) probe(s *stance, now int64) (Ticket, bool) {
 		}
 		if s.places.CompareAndSwap(n, n-1) {
 			s.latest.Store(now)
+			if s.under.Add(1) == 1 {
+				s.word.Store(now)
+			}
+			if shared := b.sharing.Load(); shared != nil {
+				shared.speak(b) // the lease must last as long as the probe
+			}
 			return Ticket{s}, true
 		}
 	}
@@ -335,6 +343,7 @@ func (b *Breaker) probed(s *stance, r Final, slow bool) {
 	if b.stance.Load() != s {
 		return
 	}
+	s.under.Add(-1)
 	switch {
 	case r.Fate == Nothing:
 		s.places.Add(1)
@@ -344,6 +353,7 @@ func (b *Breaker) probed(s *stance, r Final, slow bool) {
 	case slow:
 		b.open(s, r.Now, "a probe was slow")
 	default:
+		s.word.Store(r.Now)
 		if s.passed++; s.passed >= b.spec.Probes {
 			b.change(s, &stance{state: Closed, since: r.Now, lasts: s.lasts}, Transition{Because: "all probes went well"}, r.Now)
 			b.tell()
@@ -386,6 +396,7 @@ func (b *Breaker) halfOpenLocked(s *stance, now int64, because string) *stance {
 	next := &stance{state: HalfOpen, since: now, lasts: s.lasts, patience: s.patience, renew: now + int64(b.lease()/2)}
 	next.places.Store(int64(b.spec.Probes))
 	next.latest.Store(now)
+	next.word.Store(now)
 	b.change(s, next, Transition{Because: because}, now)
 	return next
 }
@@ -403,7 +414,8 @@ func (b *Breaker) change(s, next *stance, t Transition, now int64) {
 }
 
 // force has the breaker do as an operator says, whatever becomes of requests; Unforced
-// lets it begin anew, closed. Other instances are not told.
+// lets it begin anew, closed, and hear what other instances say now. They are told nothing,
+// neither of this nor of what was seen before.
 func (b *Breaker) force(f Forcing, now int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -416,6 +428,10 @@ func (b *Breaker) force(f Forcing, now int64) {
 		next.state = Open
 	}
 	b.change(s, next, Transition{Because: "an operator said so"}, now)
+	b.shared.epoch, b.shared.tells, b.shared.asks = 0, false, false
+	if shared := b.sharing.Load(); shared != nil && f == Unforced {
+		shared.told([]string{b.service})
+	}
 }
 
 // BreakerView is what a breaker shows of itself.

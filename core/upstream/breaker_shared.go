@@ -8,6 +8,9 @@ type shared struct {
 	epoch uint64 // of the record that was written or followed last
 	tells bool   // what it is now is to be written
 	asks  bool   // it wants the lease
+	by    string // what its records are signed with
+	// saying is the stance that is being told of, by the courier alone.
+	saying *stance
 }
 
 // tell has other instances hear of what the breaker is now. Called under mu.
@@ -28,15 +31,24 @@ func (b *Breaker) ask(sharing *sharing, s *stance) {
 	}
 }
 
-// unsaid says whether there is something that was not told yet.
-func (b *Breaker) unsaid() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.shared.tells
-}
-
 // lease is how long a lease lasts.
 func (b *Breaker) lease() time.Duration { return max(b.spec.Open, leastLease) }
+
+// renewal is when the lease is to be renewed; false if it is not, for there is none, or no
+// probe is under way that could take longer than it.
+func (b *Breaker) renewal() (int64, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.renewalLocked(b.stance.Load())
+}
+
+// renewalLocked is renewal under mu.
+func (b *Breaker) renewalLocked(s *stance) (int64, bool) {
+	if s.state != HalfOpen || s.under.Load() <= 0 {
+		return 0, false
+	}
+	return s.renew, s.renew < s.word.Load()+int64(b.spec.OpenMaximum)
+}
 
 // news is what is to be written at now, the time of day, behind which epoch; false if there
 // is nothing.
@@ -45,12 +57,14 @@ func (b *Breaker) news(now int64, day time.Time) (after uint64, r BreakerRecord,
 	defer b.mu.Unlock()
 	s := b.stance.Load()
 	// It may have heard meanwhile that somebody else was quicker.
-	b.shared.asks = b.shared.asks && s.state == Open && now >= s.until
-	if s.forced != Unforced || !b.shared.tells && !b.shared.asks {
-		b.shared.tells, b.shared.asks = false, false
+	b.shared.asks = b.shared.asks && s.state == Open && s.forced == Unforced && now >= s.until
+	if when, ok := b.renewalLocked(s); ok && now >= when {
+		b.shared.tells, s.renew = true, now+int64(b.lease()/2)
+	}
+	if b.shared.saying = s; !b.shared.tells && !b.shared.asks {
 		return 0, r, false
 	}
-	r = BreakerRecord{State: s.state, Failures: b.failures}
+	r = BreakerRecord{State: s.state, Failures: b.failures, By: b.shared.by}
 	if b.lastFailure != 0 {
 		r.LastFailure = day.Add(time.Duration(b.lastFailure - now))
 	}
@@ -58,7 +72,7 @@ func (b *Breaker) news(now int64, day time.Time) (after uint64, r BreakerRecord,
 	case b.shared.asks:
 		r.State, r.For = HalfOpen, b.lease()
 	case s.state == HalfOpen:
-		r.For = b.lease()
+		r.For = max(min(b.lease(), time.Duration(s.word.Load()-now)+b.spec.OpenMaximum), 0)
 	case s.state == Open:
 		r.For = time.Duration(max(s.until-now, 0))
 	}
@@ -70,13 +84,15 @@ func (b *Breaker) said(r, stands BreakerRecord, written bool, now int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.stance.Load()
-	current := r.State == s.state || r.State == HalfOpen && b.shared.asks
+	b.shared.epoch = stands.Epoch
+	if s != b.shared.saying {
+		return false // it has changed meanwhile, and may have other news
+	}
+	if !written && stands.By == r.By {
+		return false // the answer to an earlier write was lost
+	}
 	if written {
-		b.shared.epoch = stands.Epoch
-		if !current {
-			return false // it has changed meanwhile
-		}
-		if b.shared.asks && s.state == Open {
+		if b.shared.asks {
 			b.halfOpenLocked(s, now, "it has the lease")
 		}
 		b.shared.tells, b.shared.asks = false, false
@@ -84,7 +100,7 @@ func (b *Breaker) said(r, stands BreakerRecord, written bool, now int64) bool {
 	}
 	over := stands.For <= 0 && stands.State != Closed
 	trips := r.State == Open
-	if b.shared.epoch = stands.Epoch; over && (trips || b.shared.asks) || trips && stands.State == Closed {
+	if over && (trips || b.shared.asks) || trips && stands.State == Closed {
 		return false // it may be taken over, or was said before what we have seen
 	}
 	b.shared.tells, b.shared.asks = false, false
@@ -92,8 +108,8 @@ func (b *Breaker) said(r, stands BreakerRecord, written bool, now int64) bool {
 	return true
 }
 
-// alone has the breaker do by itself what it could not ask for. What it had to tell is
-// told when the store is back.
+// alone has the breaker do by itself what it could not ask for. What it had to tell it
+// still has to.
 func (b *Breaker) alone(now int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

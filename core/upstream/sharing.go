@@ -2,6 +2,9 @@ package upstream
 
 import (
 	"context"
+	"crypto/rand"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,11 +22,12 @@ import (
 // share that would open it. An instance with a bad network card must not take the fleet down.
 //
 // When an open breaker's time is over, whoever has a request first writes HALF_OPEN: that is a
-// lease. Its holder alone probes, and renews it as long as its probes go well; to the others
-// the breaker stays open until the lease ends. Whose lease was taken over stops probing.
+// lease. Its holder alone probes, and renews it as long as probes are under way or go well,
+// but not beyond the longest open time: probes that hang must not keep others from probing. To the
+// others the breaker stays open until the lease ends. Whose lease was taken over stops probing.
 //
-// While the store is away each instance is on its own, and tells what it has to tell when
-// the store is back. No record keeps a breaker from probing for longer than the longest
+// While the store is away each instance is on its own. What could not be written or read is
+// tried again and again. No record keeps a breaker from probing for longer than the longest
 // open time, whatever it says.
 
 // BreakerRecord is what instances tell each other of a breaker.
@@ -33,6 +37,7 @@ type BreakerRecord struct {
 	Failures    uint64        // in the window of whoever opened it
 	LastFailure time.Time     // zero: unknown
 	For         time.Duration // of OPEN: until requests may probe; of HALF_OPEN: until the lease ends; not below 0
+	By          string        // whose record it is, at most 40 bytes; what stands there may be any text
 }
 
 // BreakerStore is where instances tell each other. It may be used concurrently.
@@ -41,7 +46,7 @@ type BreakerStore interface {
 	// of its own. It returns what stands there afterwards, and whether that is r.
 	Write(ctx context.Context, service string, after uint64, r BreakerRecord) (BreakerRecord, bool, error)
 	// Read returns the records of services. What makes no sense is left out, as what is not
-	// there.
+	// there. With an error it returns those that it could read.
 	Read(ctx context.Context, services []string) (map[string]BreakerRecord, error)
 	// Follow tells, until ctx is done, of services whose records were written; nil: of any,
 	// for something may have been missed. told must not wait.
@@ -51,6 +56,10 @@ type BreakerStore interface {
 const (
 	shareWithin = 500 * time.Millisecond // that an answer of the store may take
 	shareTries  = 3                      // of one record, against others who write
+	// shareAgain is when what failed is tried again, at first; twice as long each time, up to
+	// shareSeldom. A store that was slow once tells nobody that it is back.
+	shareAgain  = 100 * time.Millisecond
+	shareSeldom = 4 * time.Second
 	leastLease  = time.Second
 )
 
@@ -61,23 +70,24 @@ type sharing struct {
 	clock clock.Clock
 	log   zerolog.Logger
 
-	mu       sync.Mutex // guards all below; taken for transitions, never for a request that goes well
+	mu       sync.Mutex // guards all below; taken for transitions and probes, never for a request that goes well
 	breakers map[string][]*Breaker
-	heard    map[string]struct{} // services whose records are to be read
-	spoken   map[*Breaker]struct{}
-	all      bool // all records are to be read
+	heard    map[string]int64   // services whose records are to be read, and from when on, monotonic ns; 0: at once
+	spoken   map[*Breaker]int64 // breakers that are to be asked for news, and from when on
+	all      bool               // all records are to be read, and all that waits is due
 
 	bell    chan struct{}
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
-	away    bool // of the courier alone
+	away    bool          // of the courier alone
+	pause   time.Duration // until what failed is tried again; 0: nothing failed last. Of the courier alone
 }
 
 func newSharing(g Guarding) *sharing {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &sharing{
 		store: g.Store, clock: g.Clock, log: g.Log, stop: stop, bell: make(chan struct{}, 1),
-		breakers: map[string][]*Breaker{}, heard: map[string]struct{}{}, spoken: map[*Breaker]struct{}{},
+		breakers: map[string][]*Breaker{}, heard: map[string]int64{}, spoken: map[*Breaker]int64{},
 	}
 	s.stopped.Go(func() { s.store.Follow(ctx, s.told) })
 	s.stopped.Go(func() { s.carry(ctx) })
@@ -91,11 +101,14 @@ func (s *sharing) close() {
 
 // add shares b from now on, and reads what is known of its service.
 func (s *sharing) add(b *Breaker) {
+	b.mu.Lock()
+	b.shared.by = rand.Text()
+	b.mu.Unlock()
 	b.sharing.Store(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.breakers[b.service] = append(s.breakers[b.service], b)
-	s.heard[b.service] = struct{}{}
+	s.heard[b.service] = 0
 	s.ring()
 }
 
@@ -110,6 +123,7 @@ func (s *sharing) remove(b *Breaker) {
 	}
 	if s.breakers[b.service] = others; len(others) == 0 {
 		delete(s.breakers, b.service)
+		delete(s.heard, b.service)
 	}
 	delete(s.spoken, b)
 }
@@ -122,95 +136,161 @@ func (s *sharing) ring() {
 	}
 }
 
-// speak has the courier look at what b has to tell, or to ask for.
+// speak has the courier look at what b has to tell, or to ask for, at once.
 func (s *sharing) speak(b *Breaker) {
+	s.later(b, 0)
+	s.ring()
+}
+
+// later has the courier look at b from when on, or sooner if it does so anyway.
+func (s *sharing) later(b *Breaker, when int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spoken[b] = struct{}{}
-	s.ring()
+	if !slices.Contains(s.breakers[b.service], b) {
+		return // it was removed meanwhile
+	}
+	if before, ok := s.spoken[b]; !ok || when < before {
+		s.spoken[b] = when
+	}
+}
+
+// hear has the courier read the records of services from when on, of those that there are.
+func (s *sharing) hear(services []string, when int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, service := range services {
+		if before, ok := s.heard[service]; s.breakers[service] != nil && (!ok || when < before) {
+			s.heard[service] = when
+		}
+	}
 }
 
 // told is called by the store.
 func (s *sharing) told(services []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all = s.all || services == nil
-	for _, service := range services {
-		if s.breakers[service] != nil {
-			s.heard[service] = struct{}{}
-		}
+	if services == nil {
+		s.mu.Lock()
+		s.all = true
+		s.mu.Unlock()
 	}
+	s.hear(services, 0)
 	s.ring()
 }
 
 // carry is the courier. It does one thing after the other, until ctx is done.
 func (s *sharing) carry(ctx context.Context) {
+	timer := s.clock.NewTimer(shareSeldom)
+	defer timer.Stop()
 	for {
+		if next, ok := s.next(); ok {
+			timer.Reset(time.Duration(next - s.clock.Mono()))
+		} else {
+			timer.Stop()
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.bell:
+		case <-timer.C():
 		}
-		heard, spoken := s.take()
-		s.listen(ctx, heard)
-		for i, b := range spoken {
-			if !s.say(ctx, b) {
-				for _, rest := range spoken[i+1:] { // nobody waits for a store that is away once for each
-					rest.alone(s.clock.Mono())
-				}
-				break
-			}
-		}
+		s.round(ctx)
 	}
 }
 
-// take returns what is to be read, and who has something to say. Breakers are asked without
-// the lock, which they take under their own.
-func (s *sharing) take() (heard []string, spoken []*Breaker) {
+// next is when something is due; false if nothing waits.
+func (s *sharing) next() (next int64, ok bool) {
 	s.mu.Lock()
-	all := s.all
-	var silent []*Breaker
-	for service, breakers := range s.breakers {
-		if _, ok := s.heard[service]; ok || all {
+	defer s.mu.Unlock()
+	next = math.MaxInt64
+	for _, when := range s.heard {
+		next = min(next, when)
+	}
+	for _, when := range s.spoken {
+		next = min(next, when)
+	}
+	return next, next < math.MaxInt64
+}
+
+// take returns what is due: services whose records are to be read, and who is to be asked.
+func (s *sharing) take() (heard []string, spoken []*Breaker) {
+	now := s.clock.Mono()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for service := range s.breakers {
+		if when, ok := s.heard[service]; s.all || ok && when <= now {
 			heard = append(heard, service)
+			delete(s.heard, service)
 		}
-		for _, b := range breakers {
-			if _, ok := s.spoken[b]; ok {
-				spoken = append(spoken, b)
-			} else if all {
-				silent = append(silent, b)
-			}
+	}
+	for b, when := range s.spoken {
+		if s.all || when <= now {
+			spoken = append(spoken, b)
+			delete(s.spoken, b)
 		}
 	}
 	s.all = false
-	clear(s.heard)
-	clear(s.spoken)
-	s.mu.Unlock()
-	for _, b := range silent {
-		if b.unsaid() {
-			spoken = append(spoken, b)
-		}
-	}
 	return heard, spoken
 }
 
-// listen has breakers follow the records of services.
-func (s *sharing) listen(ctx context.Context, services []string) {
-	if len(services) == 0 {
-		return
+// round does what is due. What fails is put off.
+func (s *sharing) round(ctx context.Context) {
+	heard, spoken := s.take()
+	unread, hangs := s.listen(ctx, heard)
+	failed := len(unread) > 0
+	var unsaid []*Breaker
+	for _, b := range spoken {
+		if hangs { // nobody waits for it once for each
+			b.alone(s.clock.Mono())
+			unsaid = append(unsaid, b)
+			continue
+		}
+		start := s.clock.Mono()
+		settled, err := s.say(ctx, b)
+		if err != nil {
+			now := s.clock.Mono()
+			b.alone(now)
+			failed, hangs = true, now-start >= int64(shareWithin)
+		}
+		if !settled {
+			unsaid = append(unsaid, b)
+		} else if when, ok := b.renewal(); ok {
+			s.later(b, when)
+		}
 	}
+	again := shareAgain
+	if failed {
+		again = min(max(2*s.pause, shareAgain), shareSeldom)
+		s.pause = again
+	} else if len(heard)+len(spoken) > 0 {
+		s.pause = 0
+	}
+	when := s.clock.Mono() + int64(again)
+	s.hear(unread, when)
+	for _, b := range unsaid {
+		s.later(b, when)
+	}
+}
+
+// listen has breakers follow the records of services. If it returns those that are to be read
+// again, what could be read is followed all the same; hangs says that the store gave no answer.
+func (s *sharing) listen(ctx context.Context, services []string) (unread []string, hangs bool) {
+	if len(services) == 0 {
+		return nil, false
+	}
+	start := s.clock.Mono()
 	short, cancel := context.WithTimeout(ctx, shareWithin)
 	defer cancel()
 	records, err := s.store.Read(short, services)
-	if s.see(ctx, err); err != nil {
-		return // the store tells when it is back
-	}
+	s.see(ctx, err)
 	now := s.clock.Mono()
 	for service, r := range records {
 		for _, b := range s.of(service) {
 			b.follow(r, now)
 		}
 	}
+	if err != nil {
+		return services, now-start >= int64(shareWithin)
+	}
+	return nil, false
 }
 
 func (s *sharing) of(service string) []*Breaker {
@@ -219,26 +299,25 @@ func (s *sharing) of(service string) []*Breaker {
 	return s.breakers[service]
 }
 
-// say writes what b has to tell; false says that the store is away.
-func (s *sharing) say(ctx context.Context, b *Breaker) bool {
+// say writes what b has to tell. What is not settled is to be said again: the store failed, or
+// others were quicker each time.
+func (s *sharing) say(ctx context.Context, b *Breaker) (settled bool, err error) {
 	for range shareTries {
 		after, r, ok := b.news(s.clock.Mono(), s.clock.Now())
 		if !ok {
-			return true
+			return true, nil
 		}
 		short, cancel := context.WithTimeout(ctx, shareWithin)
 		stands, written, err := s.store.Write(short, b.service, after, r)
 		cancel()
-		now := s.clock.Mono()
 		if s.see(ctx, err); err != nil {
-			b.alone(now)
-			return false
+			return false, err
 		}
-		if b.said(r, stands, written, now) {
-			return true
+		if b.said(r, stands, written, s.clock.Mono()) {
+			return true, nil
 		}
 	}
-	return true // whoever writes so often tells us
+	return false, nil
 }
 
 // see notes whether the store did what it was asked, and tells of a change once.
