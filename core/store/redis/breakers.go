@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	_ "embed" // the scripts
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -23,8 +22,12 @@ const breakerSpace = "circuit_breaker:"
 // whoever has something to say says it anew.
 const breakerKept = 10 * time.Minute
 
-// mostFailures bounds the count that is written, so that Lua's numbers hold it.
-const mostFailures = 1e15 - 1
+// Numbers have fifteen digits at most, so that Lua's hold them; an epoch leaves room for two
+// that follow it (breakers_write.lua).
+const (
+	mostNumber = 999_999_999_999_999
+	mostEpoch  = mostNumber - 2
+)
 
 var (
 	//go:embed breakers_write.lua
@@ -54,7 +57,9 @@ var _ upstream.BreakerStore = (*Breakers)(nil)
 func NewBreakers(client *Client) *Breakers {
 	return &Breakers{
 		client: client, prefix: client.prefix + breakerSpace,
-		write: rueidis.NewLuaScript(breakersWriteScript), read: rueidis.NewLuaScript(breakersReadScript),
+		// The library loads a script that has a name into every node before it runs it for several
+		// keys: one node that is away would keep all records from being read.
+		write: rueidis.NewLuaScript(breakersWriteScript), read: rueidis.NewLuaScriptNoSha(breakersReadScript),
 	}
 }
 
@@ -62,17 +67,17 @@ func NewBreakers(client *Client) *Breakers {
 func (b *Breakers) Write(ctx context.Context, service string, after uint64, r upstream.BreakerRecord) (stands upstream.BreakerRecord, written bool, err error) {
 	last := int64(0)
 	if !r.LastFailure.IsZero() {
-		last = r.LastFailure.UnixMilli()
+		last = min(max(r.LastFailure.UnixMilli(), 0), mostNumber) // whatever this machine's time of day is
 	}
 	key := b.client.Key(breakerSpace, service)
 	answer, err := b.write.Exec(ctx, b.client.Raw(), []string{key}, []string{
-		strconv.FormatUint(after, 10), r.State.String(), strconv.FormatUint(min(r.Failures, mostFailures), 10), strconv.FormatInt(last, 10),
-		strconv.FormatInt(r.For.Milliseconds(), 10), strconv.FormatInt((r.For + breakerKept).Milliseconds(), 10),
+		strconv.FormatUint(after, 10), r.State.String(), strconv.FormatUint(min(r.Failures, mostNumber), 10), strconv.FormatInt(last, 10),
+		strconv.FormatInt(r.For.Milliseconds(), 10), r.By, strconv.FormatInt((r.For + breakerKept).Milliseconds(), 10),
 	}).ToArray()
 	if err != nil {
 		return stands, false, fmt.Errorf("writing the circuit breaker of %s to Redis: %w", service, err)
 	}
-	if len(answer) != 6 {
+	if len(answer) != 1+breakerFields {
 		return stands, false, fmt.Errorf("writing the circuit breaker of %s to Redis: %d values answer", service, len(answer))
 	}
 	how, err := answer[0].AsInt64()
@@ -82,7 +87,7 @@ func (b *Breakers) Write(ctx context.Context, service string, after uint64, r up
 	if how == 2 {
 		b.complain(fmt.Errorf("%s held no circuit breaker, and was replaced", key))
 	}
-	fields := make([]string, 0, 5)
+	fields := make([]string, 0, breakerFields)
 	for i := range answer[1:] {
 		text, err := breakerField(&answer[1+i])
 		if err != nil {
@@ -93,6 +98,9 @@ func (b *Breakers) Write(ctx context.Context, service string, after uint64, r up
 	stands, err = breakerRecord(0, fields)
 	return stands, how > 0, err
 }
+
+// breakerFields is how many fields of a hash are read.
+const breakerFields = 6
 
 // breakerField is a value that is a string or a number.
 func breakerField(m *rueidis.RedisMessage) (string, error) {
@@ -118,15 +126,15 @@ func breakerRecord(now int64, fields []string) (r upstream.BreakerRecord, err er
 	var numbers [4]int64
 	for i, name := range []string{"failures", "lastFailure", "epoch", "until"} {
 		n, ok := seconds(fields[1+i])
-		if !ok || n > mostFailures {
-			return r, fmt.Errorf("%s is no number: %.40q", name, fields[1+i])
+		if !ok || n > mostNumber {
+			return r, fmt.Errorf("%s is no number of at most 15 digits: %.40q", name, fields[1+i])
 		}
 		numbers[i] = n
 	}
-	if numbers[2] == 0 {
-		return r, errors.New("the epoch is 0")
+	if numbers[2] == 0 || numbers[2] > mostEpoch {
+		return r, fmt.Errorf("the epoch is %d, want 1 to %d", numbers[2], int64(mostEpoch))
 	}
-	r.Failures, r.Epoch = uint64(numbers[0]), uint64(numbers[2])
+	r.Failures, r.Epoch, r.By = uint64(numbers[0]), uint64(numbers[2]), fields[5]
 	if numbers[1] > 0 {
 		r.LastFailure = time.UnixMilli(numbers[1])
 	}
@@ -143,10 +151,12 @@ func (b *Breakers) Read(ctx context.Context, services []string) (map[string]upst
 		calls[i].Keys = []string{b.client.Key(breakerSpace, service)}
 	}
 	found := map[string]upstream.BreakerRecord{}
+	var failed error
 	for i, answer := range b.read.ExecMulti(ctx, b.client.Raw(), calls...) {
 		values, err := answer.ToArray()
 		if err != nil {
-			return nil, fmt.Errorf("reading circuit breakers from Redis: %w", err)
+			failed = fmt.Errorf("reading circuit breakers from Redis: %w", err)
+			continue
 		}
 		switch len(values) {
 		case 0:
@@ -162,7 +172,7 @@ func (b *Breakers) Read(ctx context.Context, services []string) (map[string]upst
 		}
 		found[services[i]] = r
 	}
-	return found, nil
+	return found, failed
 }
 
 func (b *Breakers) record(values []rueidis.RedisMessage) (r upstream.BreakerRecord, err error) {
@@ -170,7 +180,7 @@ func (b *Breakers) record(values []rueidis.RedisMessage) (r upstream.BreakerReco
 	if err != nil {
 		return r, fmt.Errorf("the server's time: %w", err)
 	}
-	fields := make([]string, 0, 5)
+	fields := make([]string, 0, breakerFields)
 	for i := range values[1:] {
 		text, err := values[1+i].ToString()
 		if err != nil {
