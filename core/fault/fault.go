@@ -225,9 +225,9 @@ func (f Fault) With(name, value string) Fault {
 // IsZero reports whether f is no fault at all.
 func (f Fault) IsZero() bool { return f.code == none }
 
-// As returns f with another status, which must be one of 400 to 599: an operator may
+// WithStatus returns f with another status, which must be one of 400 to 599: an operator may
 // want a fault to look otherwise to clients that don't read bodies. 0 is the table's.
-func (f Fault) As(status int) Fault {
+func (f Fault) WithStatus(status int) Fault {
 	f.status = status
 	return f
 }

@@ -185,7 +185,7 @@ func TestFallbacks(t *testing.T) {
 	}{
 		"none": {func(*upstream.Service) *pipeline.Fallback { return nil }, 503, `"code":"circuit_open"`, "svc", "3600"},
 		"a detail": {func(*upstream.Service) *pipeline.Fallback {
-			return &pipeline.Fallback{Fault: fault.CircuitOpen.As(529).Detail("try again soon")}
+			return &pipeline.Fallback{Fault: fault.CircuitOpen.WithStatus(529).Detail("try again soon")}
 		}, 529, `"status":529,"code":"circuit_open","error":"Circuit breaker open","detail":"try again soon"`, "svc", "3600"},
 		"a body": {func(*upstream.Service) *pipeline.Fallback {
 			return &pipeline.Fallback{Static: &pipeline.Static{Status: 200, Body: []byte("[]"), ContentType: "application/json"}}

@@ -180,7 +180,7 @@ func (c *compiler) fallback(r *pipeline.Route, to *pipeline.Destination) *pipeli
 	case f.Body != "":
 		return &pipeline.Fallback{Static: &pipeline.Static{Status: cmp.Or(f.Status, fasthttp.StatusOK), Body: []byte(f.Body), ContentType: f.ContentType}}
 	default:
-		return &pipeline.Fallback{Fault: fault.CircuitOpen.As(f.Status).Detail(f.Detail)}
+		return &pipeline.Fallback{Fault: fault.CircuitOpen.WithStatus(f.Status).Detail(f.Detail)}
 	}
 }
 
