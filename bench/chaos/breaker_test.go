@@ -24,9 +24,10 @@ const (
 	atOnce = time.Millisecond
 )
 
-// breaking is what the configuration adds for a breaker that stays open up to longest.
+// breaking is what the configuration adds for a breaker that stays open up to longest. Half of
+// all is beyond its share, within a second.
 func breaking(longest time.Duration) string {
-	return fmt.Sprintf("    breaker: {window: 5s, failures: 50%%, open: %v, open_maximum: %v, probes: %d}\n", openFirst, longest, probes)
+	return fmt.Sprintf("    breaker: {window: 1s, failures: 40%%, open: %v, open_maximum: %v, probes: %d}\n", openFirst, longest, probes)
 }
 
 // value is that of a series in /metrics; 0 if it is not there.
