@@ -17,12 +17,16 @@ const (
 	mostChecks = 1024
 	// mostIdle is how many workers stay when there is nothing to do. A new one costs a tenth of
 	// a check: its stack grows three times until it has the depth of a transport's read.
-	mostIdle = 32
+	mostIdle = 128
 	// firstWithin is how soon an endpoint is checked for the first time, at the latest.
 	firstWithin = time.Second
-	// checkTick is how far apart the scheduler's wakes are at least: what falls due
-	// together is begun together.
-	checkTick = 10 * time.Millisecond
+	// leastTick and longestTick bound how far apart the scheduler's wakes are at least: what falls
+	// due together is begun together. A tick is tickPerCheck for each endpoint: of many of them
+	// some hundred are begun at once, so that the answers of one batch wake a sleeping processor
+	// once, which costs a third of a check.
+	leastTick    = 10 * time.Millisecond
+	longestTick  = 100 * time.Millisecond
+	tickPerCheck = 10 * time.Microsecond
 	// jitter is the share by which a pause is longer or shorter, at random, so that
 	// neither endpoints nor gateways fall into step.
 	jitter = 0.1
@@ -211,17 +215,22 @@ func (c *checks) begin(r *runner) time.Duration {
 	}
 	wait := time.Hour
 	if c.busy < mostChecks && len(c.queue) > 0 { // otherwise the next that ends wakes
-		wait = max(time.Duration(c.queue[0].due-now), checkTick)
+		wait = max(time.Duration(c.queue[0].due-now), c.tick())
 	}
 	c.armed = now + int64(wait)
 	return wait
+}
+
+// tick is how far apart wakes are at least. Called under mu.
+func (c *checks) tick() time.Duration {
+	return min(max(time.Duration(len(c.all))*tickPerCheck, leastTick), longestTick)
 }
 
 // schedule puts k into the queue. Called under mu.
 func (c *checks) schedule(k *check, after time.Duration) {
 	k.due = c.Clock.Mono() + int64(after)
 	heap.Push(&c.queue, k)
-	if k.due+int64(checkTick) < c.armed && c.runner != nil {
+	if k.due+int64(c.tick()) < c.armed && c.runner != nil {
 		rouse(c.runner.wake)
 	}
 }

@@ -130,7 +130,7 @@ func (c *checked) acquire(t testing.TB) *Service {
 
 // within says whether d is want, give or take the jitter and the scheduler's tick.
 func within(d, want time.Duration) bool {
-	slack := time.Duration(float64(want)*jitter) + 2*checkTick
+	slack := time.Duration(float64(want)*jitter) + 2*leastTick
 	return d >= want-slack && d <= want+slack
 }
 
@@ -145,7 +145,7 @@ func TestHealthRisesAndFalls(t *testing.T) {
 		if got := a.Status(); got.Health != Unknown {
 			t.Errorf("before the first check: %+v", got)
 		}
-		time.Sleep(firstWithin + checkTick)
+		time.Sleep(firstWithin + leastTick)
 		found, _ := a.Checked()
 		if got := a.Status(); got.Health != Healthy || found.Health != Healthy || found.Last.IsZero() || found.Since.IsZero() || found.Since.After(found.Last) || found.Reason != "" {
 			t.Errorf("after the first check: %+v, %+v", got, found)
@@ -218,7 +218,7 @@ func TestChecksDontKeepStep(t *testing.T) {
 		var tenths [10]int
 		for _, m := range s.Members() {
 			at := c.answers.times(m.Address)
-			if len(at) < 3 || at[0].Sub(begun) > firstWithin+2*checkTick {
+			if len(at) < 3 || at[0].Sub(begun) > firstWithin+2*leastTick {
 				t.Fatalf("%s was asked at %v", m.Address, at)
 			}
 			tenths[int(at[1].Sub(begun)/time.Second)%10]++
@@ -310,7 +310,7 @@ func TestChecksOutliveReloads(t *testing.T) {
 		if moved.Status().Health != Unhealthy {
 			t.Error("a new check that has not been made changes the health")
 		}
-		time.Sleep(firstWithin + 2*checkTick)
+		time.Sleep(firstWithin + 2*leastTick)
 		if moved.Status().Health != Healthy {
 			t.Errorf("the new check passed: %+v", moved.Status())
 		}
@@ -349,7 +349,7 @@ func TestARefusedReloadLeavesTheOldCheck(t *testing.T) {
 		c.spec.Health.Path, c.spec.Health.Fall = "/wrong", 1
 		c.answers.set("a", failing)
 		refused := c.acquire(t)
-		time.Sleep(firstWithin + 2*checkTick)
+		time.Sleep(firstWithin + 2*leastTick)
 		c.answers.set("a", nil)
 		if s.Members()[0].Status().Health != Unhealthy {
 			t.Fatal("the newest check has no word")
