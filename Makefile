@@ -34,10 +34,10 @@ lint: ## gofmt, vet, staticcheck
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-# endtoend runs binaries as they are built for users, without the detector: it belongs to the other pass.
+# endtoend and chaos run binaries as they are built for users, without the detector: they belong to the other pass.
 test-race: bin/tools/consul ## pass 1: behaviour, with the race detector
 	@.ci/need $(TESTED_WITH)
-	CGO_ENABLED=1 go test -timeout 10m -race $$(go list ./... | grep -v '/cmd/gateway/endtoend$$')
+	CGO_ENABLED=1 go test -timeout 10m -race $$(go list ./... | grep -v -e '/cmd/gateway/endtoend$$' -e '/bench/chaos$$')
 
 test-plain: bin/tools/consul ## pass 2: allocations and timing too, writes coverage.out
 	@.ci/need $(TESTED_WITH)
