@@ -78,6 +78,7 @@ func (g *gateway) refusals(until time.Time) (took []time.Duration) {
 func (tr trial) brokenOutage(t *testing.T) row {
 	all := []*endpoint{newEndpoint(t, false), newEndpoint(t, false), newEndpoint(t, false)}
 	g := newGateway(t, fmt.Sprintf(configuration, urls(all...), breaking(openMaximum)))
+	tr.warm(g, "/small", tr.rate)
 	var healed time.Time
 	var before, after map[string]float64
 	var halfOpened float64
@@ -136,6 +137,7 @@ func triesOf(t *testing.T, g *gateway) map[string]float64 {
 func (tr trial) brokenCoin(t *testing.T) row {
 	all := []*endpoint{newEndpoint(t, false), newEndpoint(t, false), newEndpoint(t, false)}
 	g := newGateway(t, strings.Replace(fmt.Sprintf(configuration, urls(all...), breaking(time.Minute)), "retries: 2,", "retries: 0,", 1))
+	tr.warm(g, "/small", tr.rate)
 	var opened float64
 	l := g.underLoad("/small", tr.rate, tr.before+tr.fault, func() {
 		time.Sleep(tr.before)

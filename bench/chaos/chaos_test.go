@@ -60,6 +60,14 @@ func trialOf(t *testing.T) trial {
 
 func (tr trial) duration() time.Duration { return tr.before + tr.fault + tr.after }
 
+// warm opens the connections that a run at a high rate needs: to open thousands at once
+// is a fault of its own, and none of the row's.
+func (tr trial) warm(g *gateway, path string, rate float64) {
+	if tr.long {
+		g.underLoad(path, rate, 3*time.Second, func() {})
+	}
+}
+
 // urls are endpoints as the configuration has them.
 func urls(endpoints ...*endpoint) string {
 	var all []string
@@ -141,6 +149,7 @@ func (tr trial) attempt(t *testing.T, f fault) (row, []string) {
 	sick := newEndpoint(t, f.distant)
 	g := newGateway(t, fmt.Sprintf(configuration, urls(sick, newEndpoint(t, false), newEndpoint(t, false)), measures))
 	defer end(g.cmd) // a further attempt has the machine for itself
+	tr.warm(g, "/small", tr.rate)
 	s := g.sampler()
 	var struck, healed time.Time
 	l := g.underLoad("/small", tr.rate, tr.duration(), func() {
@@ -175,6 +184,7 @@ func (tr trial) attempt(t *testing.T, f fault) (row, []string) {
 func (tr trial) outage(t *testing.T) row {
 	all := []*endpoint{newEndpoint(t, false), newEndpoint(t, false), newEndpoint(t, false)}
 	g := newGateway(t, fmt.Sprintf(configuration, urls(all...), measures))
+	tr.warm(g, "/small", tr.rate)
 	s := g.sampler()
 	l := g.underLoad("/small", tr.rate, tr.duration(), func() {
 		time.Sleep(tr.before)
@@ -205,6 +215,7 @@ func (tr trial) outage(t *testing.T) row {
 func (tr trial) coin(t *testing.T) row {
 	all := []*endpoint{newEndpoint(t, false), newEndpoint(t, false), newEndpoint(t, false)}
 	g := newGateway(t, fmt.Sprintf(configuration, urls(all...), measures))
+	tr.warm(g, "/small", tr.rate)
 	l := g.underLoad("/small", tr.rate, tr.duration(), func() {
 		time.Sleep(tr.before)
 		for _, e := range all {

@@ -59,6 +59,9 @@ func TestNeighbours(t *testing.T) {
 		running.Wait()
 		return worst
 	}
+	for i := range services {
+		tr.warm(g, fmt.Sprintf("/s%d/small", i), tr.rate/services)
+	}
 	// What asks the service that hangs must not stop before it does.
 	var told []string
 	first := 0

@@ -222,8 +222,12 @@ func (l *load) lastFailure() time.Time {
 // underLoad sends GET requests for path at rate for d, and meanwhile carries change out.
 func (g *gateway) underLoad(path string, rate float64, d time.Duration, change func()) *load {
 	g.t.Helper()
-	// Each request that waits for a try at a silent endpoint holds a connection.
-	connections := max(64, int(rate)/2)
+	// Each request that waits for a try at a silent endpoint holds a connection; a third of a
+	// high rate does so for half a second.
+	connections := 64
+	if rate > 1000 {
+		connections = int(rate) / 2
+	}
 	c := process(g.t, "load", "-url", "http://"+g.public+path, "-rate", fmt.Sprint(rate), "-connections", strconv.Itoa(connections),
 		"-warmup", "0s", "-duration", d.String(), "-timeout", "10s")
 	var out, errOut bytes.Buffer
