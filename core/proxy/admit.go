@@ -45,7 +45,7 @@ func (t *trip) admit() (pipeline.Verdict, bool) {
 			break
 		}
 		t.depart() // the breaker opened meanwhile: what has waited need not run into that
-		t.admission = admission{}
+		t.admission = admission{queued: true}
 	}
 	t.admission.since = t.now
 	x.Service.Budget.Request(x.Stripe, t.now)

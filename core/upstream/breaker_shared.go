@@ -84,19 +84,22 @@ func (b *Breaker) said(r, stands BreakerRecord, written bool, now int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.stance.Load()
-	b.shared.epoch = stands.Epoch
-	if s != b.shared.saying {
-		return false // it has changed meanwhile, and may have other news
+	if s != b.shared.saying { // it has changed meanwhile, and may have other news
+		if written || stands.By == r.By || b.shared.tells {
+			b.shared.epoch = stands.Epoch // else it is read, and followed
+		}
+		return false
 	}
+	b.shared.epoch = stands.Epoch
 	if !written && stands.By == r.By {
 		return false // the answer to an earlier write was lost
 	}
 	if written {
-		if b.shared.asks {
+		if b.shared.tells = false; r.State == HalfOpen && s.state == Open {
 			b.halfOpenLocked(s, now, "it has the lease")
+			b.shared.asks = false
 		}
-		b.shared.tells, b.shared.asks = false, false
-		return true
+		return !b.shared.asks // it was asked while something else was written
 	}
 	over := stands.For <= 0 && stands.State != Closed
 	trips := r.State == Open

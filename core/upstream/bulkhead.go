@@ -32,8 +32,8 @@ func (s *BulkheadSpec) On() bool { return s.Maximum > 0 }
 type Bulkhead struct {
 	spec     BulkheadSpec
 	clock    clock.Clock
-	limit    atomic.Int64 // written by the gradient, ten times a second
-	gradient *gradient    // nil: the limit stays
+	limit    *atomic.Int64 // the gradient's, which writes it ten times a second, or one that stays
+	gradient *gradient     // nil: the limit stays
 
 	shed   [Left + 1]*meter.Counter // nil: nothing is counted
 	queued *meter.Counter
@@ -63,12 +63,13 @@ type waiter struct {
 func NewBulkhead(spec BulkheadSpec, c clock.Clock) *Bulkhead {
 	b := &Bulkhead{spec: spec, clock: c}
 	b.waiters.New = func() any { return &waiter{ready: make(chan struct{}, 1)} }
-	limit := int64(spec.Maximum)
 	if spec.Adaptive {
 		b.gradient = newGradient(spec.Maximum)
-		limit = b.gradient.Limit()
+		b.limit = &b.gradient.answered
+		return b
 	}
-	b.limit.Store(limit)
+	b.limit = new(atomic.Int64)
+	b.limit.Store(int64(spec.Maximum))
 	return b
 }
 
@@ -167,6 +168,9 @@ const lookEvery = 100 * time.Millisecond
 // (monotonic ns).
 func (b *Bulkhead) Wait(c Caller, due int64) Entry {
 	entry := b.wait(c, due)
+	if b.gradient != nil && (entry == Full || entry == Late) && b.gradient.giveUp(b.clock.Mono()) {
+		b.admit()
+	}
 	if counter := b.shed[entry]; counter != nil && entry != Entered {
 		counter.Add(0, 1)
 	}
@@ -239,11 +243,8 @@ func (b *Bulkhead) Done(r Final) {
 	if b.gradient == nil || r.Fate == Nothing || r.Latency <= 0 {
 		return
 	}
-	if limit, changed := b.gradient.sample(r, b.inFlight.Load()); changed {
-		b.limit.Store(limit)
-		if b.waiting.Load() > 0 {
-			b.admit()
-		}
+	if b.gradient.sample(r, b.inFlight.Load()) && b.waiting.Load() > 0 {
+		b.admit()
 	}
 }
 

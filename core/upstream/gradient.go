@@ -37,6 +37,10 @@ import (
 // 12 s to about twice what the service works on at once, and it goes on to answer at least 95
 // of 100 requests that it could.
 //
+// A place is held until an answer's body is through, so streams hold places that answer
+// nothing. Where they are four fifths of what is under way there is no trial, and one that
+// they keep from settling is given up after a second, or twice the latency.
+//
 // Weak spots. Below half of the limit nothing happens: a maximum of a hundred times what the
 // service works on lets a line as long as half of that build up first. The fewer answers there
 // are, the longer it takes, and the more a trial costs: at ten per second, a quarter of a
@@ -82,6 +86,7 @@ type trying struct {
 	latency float64 // before it, ns
 	before  float64 // limit
 	began   int64
+	lowest  int64 // when the limit was last lowered
 	settled int64 // from when on it is measured; 0: there are still more under way than allowed
 	again   bool  // fewer were answered, which is looked at a second time
 	lowered bool  // the limit has been lowered a second time
@@ -91,6 +96,8 @@ type trying struct {
 const (
 	gradientStep  = int64(100 * time.Millisecond)
 	gradientLapse = int64(10 * time.Second) // without an answer, after which a window begins anew
+
+	gradientSettles = int64(time.Second) // that more may stay under way than a trial allows, at least
 
 	gradientEnough = 100 // answers that end a window
 	gradientFew    = 32  // answers that end it after a second
@@ -130,9 +137,9 @@ func newGradient(maximum int) *gradient {
 // Limit is the limit in force.
 func (g *gradient) Limit() int64 { return g.answered.Load() }
 
-// sample takes in how a request went while inFlight were under way. It returns the limit, and
-// whether that is another one.
-func (g *gradient) sample(r Final, inFlight int64) (int64, bool) {
+// sample takes in how a request went while inFlight were under way, and says whether that
+// changed the limit.
+func (g *gradient) sample(r Final, inFlight int64) bool {
 	lane := &g.lanes[r.Stripe%ringLanes]
 	lane.sum.Add(uint64(r.Latency))
 	lane.n.Add(1)
@@ -140,17 +147,17 @@ func (g *gradient) sample(r Final, inFlight int64) (int64, bool) {
 		g.peak.CompareAndSwap(peak, inFlight) // whoever comes second tells nothing new
 	}
 	if r.Now < g.due.Load() || !g.mu.TryLock() {
-		return 0, false
+		return false
 	}
 	defer g.mu.Unlock()
 	if r.Now < g.due.Load() {
-		return 0, false
+		return false
 	}
 	return g.step(r.Now, inFlight)
 }
 
 // step ends a step. Called under mu.
-func (g *gradient) step(now, inFlight int64) (int64, bool) {
+func (g *gradient) step(now, inFlight int64) bool {
 	var t batch
 	for i := range g.lanes {
 		t.sum += float64(g.lanes[i].sum.Swap(0))
@@ -176,9 +183,7 @@ func (g *gradient) step(now, inFlight int64) (int64, bool) {
 			g.learn(w, now)
 		}
 	}
-	was, limit := g.answered.Load(), int64(g.limit)
-	g.answered.Store(limit)
-	return limit, limit != was
+	return g.answered.Swap(int64(g.limit)) != int64(g.limit)
 }
 
 // learn takes in a window outside of trials.
@@ -209,6 +214,11 @@ func (g *gradient) learn(w batch, now int64) {
 	}
 	g.alarming.add(w)
 	enough := g.alarming.n >= gradientSure || g.alarming.lasted >= float64(gradientAlarming)
+	// Streams hold places, and answer nothing: where they are four fifths of what is under way, a
+	// lower limit would keep everybody else out, and tell nothing.
+	if g.alarming.rate()*g.alarming.latency() < g.alarming.peak/5 {
+		return
+	}
 	if g.alarms >= gradientAlarms && enough && g.limit > gradientLeast {
 		g.begin(g.alarming, !crowded || g.standard.n < gradientTrusted, now)
 	}
@@ -225,7 +235,7 @@ func (g *gradient) keep(w batch) {
 
 // begin begins a trial after what gave the alarm.
 func (g *gradient) begin(w batch, blind bool, now int64) {
-	g.trial = trying{on: true, blind: blind, rate: w.rate(), latency: w.latency(), before: g.limit, began: now}
+	g.trial = trying{on: true, blind: blind, rate: w.rate(), latency: w.latency(), before: g.limit, began: now, lowest: now}
 	g.alarms = 0
 	g.set(min(w.peak, g.limit) / 2)
 }
@@ -287,14 +297,14 @@ func (g *gradient) judge(w batch, now int64) {
 	case e.last || g.limit <= gradientLeast:
 		g.end(g.limit, now)
 	case e.blind && g.standard.n < gradientTrusted:
-		g.lower(g.limit / 4)
+		g.lower(g.limit/4, now)
 	case e.blind:
-		g.lower(g.limit / 2)
+		g.lower(g.limit/2, now)
 	case aim >= g.limit:
 		g.end(aim, now)
 	default:
 		e.last, e.rate = true, min(e.rate, w.rate())
-		g.lower(aim)
+		g.lower(aim, now)
 	}
 }
 
@@ -313,9 +323,26 @@ func (g *gradient) miss(latency float64, now int64) {
 }
 
 // lower goes on with a trial at a lower limit.
-func (g *gradient) lower(limit float64) {
-	g.trial.settled, g.trial.lowered, g.trial.again = 0, true, false
+func (g *gradient) lower(limit float64, now int64) {
+	g.trial.settled, g.trial.lowered, g.trial.again, g.trial.lowest = 0, true, false, now
 	g.set(limit)
+}
+
+// giveUp ends a trial in which more stay under way than are allowed: nobody is let in, so
+// nobody may be left whose answer would tell. Whoever is turned away asks for it; true says
+// that the limit is another one.
+func (g *gradient) giveUp(now int64) bool {
+	if !g.mu.TryLock() {
+		return false
+	}
+	defer g.mu.Unlock()
+	e := &g.trial
+	if !e.on || e.settled != 0 || now-e.lowest < max(gradientSettles, int64(2*e.latency)) {
+		return false
+	}
+	g.end(e.before, now)
+	g.answered.Store(int64(g.limit))
+	return true
 }
 
 // end ends a trial. One that did not lower the limit may have been wrong: there is doubt

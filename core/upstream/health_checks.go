@@ -136,9 +136,8 @@ func (c *checks) release(k *check) (last bool) {
 	return true
 }
 
-// stop ends k, and the runner with the last one, and waits for both.
+// stop waits for the end of k, whose probe is closed, and of the runner with the last one.
 func (k *check) stop() {
-	k.probe.Close()
 	k.under.Wait()
 	c := k.owner
 	c.mu.Lock()
@@ -252,8 +251,12 @@ func (c *checks) serve(r *runner, k *check) {
 			return
 		}
 		select {
-		case <-r.ctx.Done(): // after the last check
-			return
+		case <-r.ctx.Done(): // after the last check was given out, which may be to us
+			select {
+			case k = <-r.work:
+			default:
+				return
+			}
 		case k = <-r.work:
 		}
 	}

@@ -84,6 +84,9 @@ type leavers struct {
 // lock, and waits for checks under way, which end at once.
 func (l *leavers) close() {
 	for _, k := range l.checks {
+		k.probe.Close() // all before the first wait: the last to go waits for the workers of all
+	}
+	for _, k := range l.checks {
 		k.stop()
 		k.key.endpoint.registry.judge(k.names) // another check of the address may have a word now
 	}

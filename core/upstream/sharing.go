@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"math"
@@ -234,8 +235,7 @@ func (s *sharing) take() (heard []string, spoken []*Breaker) {
 // round does what is due. What fails is put off.
 func (s *sharing) round(ctx context.Context) {
 	heard, spoken := s.take()
-	unread, hangs := s.listen(ctx, heard)
-	failed := len(unread) > 0
+	unread, hangs, failure := s.listen(ctx, heard)
 	var unsaid []*Breaker
 	for _, b := range spoken {
 		if hangs { // nobody waits for it once for each
@@ -248,7 +248,7 @@ func (s *sharing) round(ctx context.Context) {
 		if err != nil {
 			now := s.clock.Mono()
 			b.alone(now)
-			failed, hangs = true, now-start >= int64(shareWithin)
+			failure, hangs = cmp.Or(failure, err), now-start >= int64(shareWithin)
 		}
 		if !settled {
 			unsaid = append(unsaid, b)
@@ -257,11 +257,14 @@ func (s *sharing) round(ctx context.Context) {
 		}
 	}
 	again := shareAgain
-	if failed {
+	if failure != nil {
 		again = min(max(2*s.pause, shareAgain), shareSeldom)
 		s.pause = again
 	} else if len(heard)+len(spoken) > 0 {
 		s.pause = 0
+	}
+	if len(heard)+len(spoken) > 0 {
+		s.see(ctx, failure)
 	}
 	when := s.clock.Mono() + int64(again)
 	s.hear(unread, when)
@@ -272,15 +275,14 @@ func (s *sharing) round(ctx context.Context) {
 
 // listen has breakers follow the records of services. If it returns those that are to be read
 // again, what could be read is followed all the same; hangs says that the store gave no answer.
-func (s *sharing) listen(ctx context.Context, services []string) (unread []string, hangs bool) {
+func (s *sharing) listen(ctx context.Context, services []string) (unread []string, hangs bool, failure error) {
 	if len(services) == 0 {
-		return nil, false
+		return nil, false, nil
 	}
 	start := s.clock.Mono()
 	short, cancel := context.WithTimeout(ctx, shareWithin)
 	defer cancel()
 	records, err := s.store.Read(short, services)
-	s.see(ctx, err)
 	now := s.clock.Mono()
 	for service, r := range records {
 		for _, b := range s.of(service) {
@@ -288,9 +290,9 @@ func (s *sharing) listen(ctx context.Context, services []string) (unread []strin
 		}
 	}
 	if err != nil {
-		return services, now-start >= int64(shareWithin)
+		return services, now-start >= int64(shareWithin), err
 	}
-	return nil, false
+	return nil, false, nil
 }
 
 func (s *sharing) of(service string) []*Breaker {
@@ -310,7 +312,7 @@ func (s *sharing) say(ctx context.Context, b *Breaker) (settled bool, err error)
 		short, cancel := context.WithTimeout(ctx, shareWithin)
 		stands, written, err := s.store.Write(short, b.service, after, r)
 		cancel()
-		if s.see(ctx, err); err != nil {
+		if err != nil {
 			return false, err
 		}
 		if b.said(r, stands, written, s.clock.Mono()) {
@@ -320,7 +322,8 @@ func (s *sharing) say(ctx context.Context, b *Breaker) (settled bool, err error)
 	return false, nil
 }
 
-// see notes whether the store did what it was asked, and tells of a change once.
+// see notes whether the store did all that it was asked in a round, and tells of a change
+// once: a store of which a part fails shares nothing reliably.
 func (s *sharing) see(ctx context.Context, err error) {
 	if ctx.Err() != nil || s.away == (err != nil) {
 		return
