@@ -305,7 +305,7 @@ function log.read(c)
     return false
   end
   c.sum, c.after = sum, now - c.p2
-  local first = call('ZRANGEBYSCORE', c.key, '(' .. c.after, '+inf', 'LIMIT', 0, 1)
+  local first = call('ZRANGEBYSCORE', c.key, text('(%.0f', c.after), '+inf', 'LIMIT', 0, 1)
   if #first == 0 then
     return true
   end
