@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -90,8 +91,11 @@ func (tr trial) brokenOutage(t *testing.T) row {
 			end(e.origin)
 		}
 		eventually(t, "the breaker is open", func() bool { state, _, _ := g.breaker(t); return state != 0 })
-		time.Sleep(settled / 4) // what was let through before is over: nobody listens there
-		before = triesOf(t, g)
+		eventually(t, "what was let through before is over", func() bool {
+			last := before
+			before = triesOf(t, g)
+			return last != nil && maps.Equal(last, before)
+		})
 		took = g.refusals(struck.Add(tr.fault))
 		after = triesOf(t, g)
 		_, _, halfOpened = g.breaker(t)
